@@ -1,0 +1,492 @@
+//! Asking the daemon: the connection, and the views that only read (`status`, `list-units`,
+//! `list-jobs`, `show`, `is-active`). What changes something is in [`super::control`].
+
+use serde_json::{Value, json};
+
+use super::cli::List;
+use super::exit::{Exit, Problem};
+use super::facts::Facts;
+use super::screen::{Screen, Tone, clean_line};
+use super::status::{Looks, Status};
+use super::table::Table;
+use super::{logs, manager, status, time};
+use crate::bus::client::{Client, ClientError, ErrorClass, UnitRow};
+use crate::name::{NameError, UnitName, UnitType};
+use crate::place::Places;
+
+/// Connects, or says how there could be something to connect to.
+pub(super) async fn connect(places: &Places) -> Result<Client, Problem> {
+    Client::connect(&places.bus_socket())
+        .await
+        .map_err(|error| match error {
+            ClientError::NotRunning { path, .. } => {
+                let problem = Problem::new(format!(
+                    "no Aether is running here: nobody listens on {}",
+                    path.display()
+                ))
+                .exit(Exit::NoDaemon)
+                .help("start it with: aetherctl up".to_owned());
+                // Someone else's manager may be what was meant.
+                if !places.system && std::path::Path::new("/run/aether/private").exists() {
+                    problem.help(
+                        "the system's manager runs; ask it with: aetherctl --system …".to_owned(),
+                    )
+                } else {
+                    problem
+                }
+            }
+            other => problem(&other),
+        })
+}
+
+/// A refused call with its exit code.
+pub(super) fn problem(error: &ClientError) -> Problem {
+    let text = super::screen::clean(&error.to_string(), false);
+    if error.is("NeededByOthers") || error.is("NeededBy") {
+        return Problem::new(text)
+            .exit(Exit::Refused)
+            .help("with --force they are stopped too".to_owned());
+    }
+    match error.class() {
+        ErrorClass::Failed if error.is("NoSuchUnit") || error.is("NoUnitFile") => {
+            Problem::new(text).help("the units there are: aetherctl list-units --all".to_owned())
+        }
+        ErrorClass::Failed => Problem::new(text),
+        ErrorClass::NoDaemon => Problem::new(text).exit(Exit::NoDaemon),
+        ErrorClass::Denied => Problem::new(text).exit(Exit::Refused),
+    }
+}
+
+/// Unit names as typed.
+pub(super) fn names(words: &[String]) -> Result<Vec<UnitName>, Problem> {
+    words
+        .iter()
+        .map(|word| UnitName::from_user(word).map_err(Problem::usage))
+        .collect()
+}
+
+/// A pattern as typed: a plain word is a name.
+fn pattern(word: &str) -> Result<String, NameError> {
+    if is_pattern(word) {
+        Ok(word.to_owned())
+    } else {
+        UnitName::from_user(word).map(String::from)
+    }
+}
+
+fn is_pattern(word: &str) -> bool {
+    word.contains(['*', '?', '['])
+}
+
+/// The present on both clocks, for "ago" and "in".
+pub(super) fn looks(screen: Screen) -> Looks {
+    let boot = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME)
+        .map(|at| at.tv_sec() * 1_000_000 + at.tv_nsec() / 1_000)
+        .unwrap_or(0);
+    Looks {
+        colour: screen.colour,
+        width: screen.width,
+        now: (time::now(), u64::try_from(boot).unwrap_or(0)),
+    }
+}
+
+/// Everything about one unit.
+pub(super) async fn facts(client: &Client, unit: &UnitName) -> Result<Facts, ClientError> {
+    Ok(Facts(client.unit_properties(unit).await?.json()))
+}
+
+/// `status`.
+pub(super) async fn show_status(
+    screen: Screen,
+    places: &Places,
+    words: &[String],
+    lines: usize,
+) -> anyhow::Result<Exit> {
+    let client = connect(places).await?;
+    if words.is_empty() {
+        return show_manager(screen, &client).await;
+    }
+    let mut units = vec![];
+    for word in words {
+        if is_pattern(word) {
+            let rows = client
+                .list_units(&[], &[word])
+                .await
+                .map_err(|error| problem(&error))?;
+            units.extend(rows.into_iter().map(|row| row.name));
+        } else {
+            units.push(UnitName::from_user(word).map_err(Problem::usage)?);
+        }
+    }
+    let mut exit = Exit::Done;
+    let mut values = vec![];
+    for (place, unit) in units.iter().enumerate() {
+        let facts = match facts(&client, unit).await {
+            Ok(facts) => facts,
+            Err(error) => {
+                exit = exit.max(super::complain(&problem(&error)));
+                continue;
+            }
+        };
+        // A unit that ended meanwhile has no processes; that is no failure of `status`.
+        let processes = match facts.text("ControlGroup") {
+            "" => vec![],
+            _ => client.get_unit_processes(unit).await.unwrap_or_default(),
+        };
+        if facts.text("LoadState") == "not-found" {
+            exit = exit.max(Exit::NotSo);
+        }
+        let directory = match facts.text("LogDirectory") {
+            "" => places.unit_log(unit),
+            path => path.into(),
+        };
+        if screen.json {
+            let mut value = facts.0;
+            value["Processes"] = serde_json::to_value(&processes)?;
+            values.push(value);
+            continue;
+        }
+        let log = logs::last(&directory, lines, screen).unwrap_or_else(|error| {
+            format!(
+                "(its log in {} cannot be read: {error})\n",
+                directory.display()
+            )
+        });
+        let status = Status {
+            facts,
+            processes,
+            log,
+        };
+        if place > 0 {
+            screen.print("\n")?;
+        }
+        screen.print(&status.render(looks(screen)))?;
+    }
+    if screen.json {
+        screen.print_json(&Value::Array(values))?;
+    }
+    Ok(exit)
+}
+
+async fn show_manager(screen: Screen, client: &Client) -> anyhow::Result<Exit> {
+    let facts = client
+        .manager_properties()
+        .await
+        .map_err(|error| problem(&error))?;
+    let facts = Facts(facts.json());
+    let rows = client.list_jobs().await.map_err(|error| problem(&error))?;
+    if screen.json {
+        let mut value = facts.0;
+        value["Jobs"] = serde_json::to_value(&rows)?;
+        screen.print_json(&value)?;
+        return Ok(Exit::Done);
+    }
+    let jobs: Vec<String> = rows
+        .iter()
+        .map(|row| format!("{} {} {} ({})", row.id, row.kind, row.unit, row.state))
+        .collect();
+    let host = nix::unistd::gethostname()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    screen.print(&manager::render(&facts, &host, &jobs, looks(screen)))?;
+    Ok(Exit::Done)
+}
+
+/// One line of `list-units`.
+#[derive(Debug)]
+struct Listed {
+    row: UnitRow,
+    /// Turns and cost of an agent.
+    usage: Option<(u64, u64)>,
+}
+
+/// `list-units` and `list-agents`.
+pub(super) async fn list(
+    screen: Screen,
+    places: &Places,
+    ask: &List,
+    agents: bool,
+) -> anyhow::Result<Exit> {
+    let patterns: Vec<String> = ask
+        .patterns
+        .iter()
+        .map(|word| pattern(word).map_err(Problem::usage))
+        .collect::<Result<_, _>>()?;
+    let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
+    let client = connect(places).await?;
+    let mut rows = client
+        .list_units(&[], &patterns)
+        .await
+        .map_err(|error| problem(&error))?;
+    let known = rows.len();
+    rows.retain(|row| {
+        let named = !ask.patterns.is_empty();
+        let idle = row.active_state == "inactive" && row.job.is_none();
+        let state = |state: &String| *state == row.active_state || *state == row.sub_state;
+        (!agents || row.name.kind() == UnitType::Agent)
+            && (ask.state.is_empty() || ask.state.iter().any(state))
+            && (ask.all || named || !ask.state.is_empty() || !idle)
+    });
+    let mut listed = vec![];
+    for row in rows {
+        let mut usage = None;
+        if row.name.kind() == UnitType::Agent && row.load_state == "loaded" {
+            // A unit that went away meanwhile is shown without.
+            usage = facts(&client, &row.name).await.ok().map(|facts| {
+                let number = |name: &str| facts.number(name).unwrap_or(0);
+                (number("Turn"), number("CostMicros"))
+            });
+        }
+        listed.push(Listed { row, usage });
+    }
+    if screen.json {
+        let values = listed.iter().map(|unit| {
+            let mut value = serde_json::to_value(&unit.row)?;
+            if let Some((turns, cost)) = unit.usage {
+                value["turns"] = turns.into();
+                value["cost_micros"] = cost.into();
+            }
+            Ok(value)
+        });
+        screen.print_json(&Value::Array(values.collect::<serde_json::Result<_>>()?))?;
+    } else {
+        screen.print(&render(&listed, known, screen))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn render(listed: &[Listed], known: usize, screen: Screen) -> String {
+    let agents = listed.iter().any(|unit| unit.usage.is_some());
+    let mut head = vec!["UNIT", "LOAD", "ACTIVE", "SUB"];
+    if agents {
+        head.extend(["TURNS", "COST"]);
+    }
+    head.push("DESCRIPTION");
+    let mut table = Table::new(&head).numbers(if agents { &[4, 5] } else { &[] });
+    for Listed { row, usage } in listed {
+        let tone = status::tone(&row.active_state, &row.sub_state);
+        let load = if row.load_state == "loaded" {
+            Tone::Plain
+        } else {
+            Tone::Bad
+        };
+        let mut cells = vec![
+            (row.name.to_string(), tone),
+            (row.load_state.clone(), load),
+            (row.active_state.clone(), tone),
+            (clean_line(&row.sub_state), tone),
+        ];
+        if agents {
+            let (turns, cost) = usage.unwrap_or_default();
+            let shown = |number: u64, text: String| {
+                (if number == 0 { String::new() } else { text }, Tone::Plain)
+            };
+            cells.push(shown(turns, turns.to_string()));
+            cells.push(shown(cost, time::dollars(cost)));
+        }
+        let description = match &row.job {
+            Some((id, kind)) => format!("{} [job {id}: {kind}]", row.description),
+            None => row.description.clone(),
+        };
+        cells.push((clean_line(&description), Tone::Plain));
+        table.row(cells);
+    }
+    let mut out = table.render(screen.width, screen.colour);
+    let failed = listed
+        .iter()
+        .filter(|unit| unit.row.active_state == "failed")
+        .count();
+    let hidden = known.saturating_sub(listed.len());
+    out.push_str(&format!("\n{} units", listed.len()));
+    if failed > 0 {
+        let text = format!("{failed} failed");
+        out.push_str(&format!(", {}", screen.tint(Tone::Bad, &text)));
+    }
+    if hidden > 0 {
+        out.push_str(&format!("; {hidden} more with --all"));
+    }
+    out.push_str(". LOAD: whether the file could be read; ACTIVE: the state; SUB: in detail.\n");
+    out
+}
+
+/// `list-jobs`.
+pub(super) async fn list_jobs(screen: Screen, places: &Places) -> anyhow::Result<Exit> {
+    let client = connect(places).await?;
+    let rows = client.list_jobs().await.map_err(|error| problem(&error))?;
+    if screen.json {
+        screen.print_json(&serde_json::to_value(&rows)?)?;
+        return Ok(Exit::Done);
+    }
+    if rows.is_empty() {
+        screen.say("No jobs.")?;
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new(&["JOB", "UNIT", "TYPE", "STATE"]).numbers(&[0]);
+    for row in &rows {
+        let cell = |text: &dyn std::fmt::Display| (text.to_string(), Tone::Plain);
+        table.row(vec![
+            cell(&row.id),
+            cell(&row.unit),
+            cell(&row.kind),
+            cell(&row.state),
+        ]);
+    }
+    screen.print(&table.render(screen.width, screen.colour))?;
+    Ok(Exit::Done)
+}
+
+/// `show`.
+pub(super) async fn show(
+    screen: Screen,
+    places: &Places,
+    unit: Option<&str>,
+    wanted: &[String],
+    bare: bool,
+) -> anyhow::Result<Exit> {
+    let unit = unit
+        .map(UnitName::from_user)
+        .transpose()
+        .map_err(Problem::usage)?;
+    let client = connect(places).await?;
+    let found = match &unit {
+        Some(unit) => client.unit_properties(unit).await,
+        None => client.manager_properties().await,
+    };
+    let Value::Object(all) = found.map_err(|error| problem(&error))?.json() else {
+        return Ok(Exit::NotSo);
+    };
+    let mut chosen = serde_json::Map::new();
+    if wanted.is_empty() {
+        chosen = all;
+    } else {
+        for name in wanted.iter().flat_map(|names| names.split(',')) {
+            let Some(value) = all.get(name) else {
+                let near = all.keys().find(|key| key.eq_ignore_ascii_case(name));
+                let problem = Problem::new(format!("there is no property {name}"));
+                return Err(match near {
+                    Some(near) => problem.help(format!("did you mean {near}?")),
+                    None => problem.help("aetherctl show lists all of them".to_owned()),
+                }
+                .into());
+            };
+            chosen.insert(name.to_owned(), value.clone());
+        }
+    }
+    if screen.json {
+        screen.print_json(&Value::Object(chosen))?;
+        return Ok(Exit::Done);
+    }
+    let mut out = String::new();
+    for (name, value) in &chosen {
+        let text = super::screen::clean(&plain(value), false).replace('\n', "\\n");
+        if bare {
+            out.push_str(&format!("{text}\n"));
+        } else {
+            out.push_str(&format!("{name}={text}\n"));
+        }
+    }
+    screen.print(&out)?;
+    Ok(Exit::Done)
+}
+
+/// A value as a unit file would write it.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => "[not set]".to_owned(),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(" "),
+        Value::Object(map) => map
+            .iter()
+            .map(|(name, value)| format!("{name}={}", plain(value)))
+            .collect::<Vec<_>>()
+            .join(" "),
+    }
+}
+
+/// `is-active`.
+pub(super) async fn is_active(
+    screen: Screen,
+    places: &Places,
+    units: &[String],
+) -> anyhow::Result<Exit> {
+    let units = names(units)?;
+    let client = connect(places).await?;
+    let mut exit = Exit::Done;
+    let mut values = vec![];
+    for unit in &units {
+        let state = match facts(&client, unit).await {
+            Ok(facts) => facts.text("ActiveState").to_owned(),
+            Err(error) if matches!(error.class(), ErrorClass::Failed) => "unknown".to_owned(),
+            Err(error) => return Err(problem(&error).into()),
+        };
+        if state != "active" {
+            exit = Exit::NotSo;
+        }
+        if screen.json {
+            values.push(json!({ "unit": unit, "active": state == "active", "state": state }));
+        } else {
+            screen.say(&state)?;
+        }
+    }
+    if screen.json {
+        screen.print_json(&Value::Array(values))?;
+    }
+    Ok(exit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(name: &str, active: &str, sub: &str, usage: Option<(u64, u64)>) -> Listed {
+        Listed {
+            row: UnitRow {
+                name: name.parse().unwrap(),
+                description: "Does \u{1b}[31mthings".to_owned(),
+                load_state: "loaded".to_owned(),
+                active_state: active.to_owned(),
+                sub_state: sub.to_owned(),
+                job: None,
+            },
+            usage,
+        }
+    }
+
+    #[test]
+    fn the_list() {
+        let screen = Screen {
+            colour: false,
+            terminal: true,
+            width: Some(72),
+            json: false,
+            quiet: false,
+        };
+        let units = [
+            listed("coder.agent", "active", "paused", Some((12, 1_500_000))),
+            listed(
+                "a-rather-long-name@instance.service",
+                "failed",
+                "failed",
+                None,
+            ),
+        ];
+        insta::assert_snapshot!(render(&units, 5, screen), @r"
+        UNIT                      LOAD   ACTIVE SUB    TURNS    COST DESCRIPTION
+        coder.agent               loaded active paused    12 $1.5000 Does things
+        a-rather-long-name@insta… loaded failed failed               Does things
+
+        2 units, 1 failed; 3 more with --all. LOAD: whether the file could be read; ACTIVE: the state; SUB: in detail.
+        ");
+    }
+
+    #[test]
+    fn values_as_unit_files_write_them() {
+        assert_eq!(plain(&json!([true, null, ["a", 1]])), "yes [not set] a 1");
+        assert_eq!(plain(&json!({ "MemoryMax": 1 })), "MemoryMax=1");
+        assert_eq!(pattern("coder").unwrap(), "coder.agent");
+        assert_eq!(pattern("c*").unwrap(), "c*");
+    }
+}

@@ -1,0 +1,335 @@
+//! The verbs and their options: one clap definition, from which help, completions and manual come.
+//!
+//! Only shapes; what a verb does is in the file of its name.
+
+use std::ffi::OsString;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// What `--help` says below the options.
+const AFTER: &str = "\
+Names: `coder` means coder.agent; other types are written out (web.service, agents.target).
+
+Exit codes:
+  0  done, or so
+  1  failed, or not so (is-active: not active; verify: errors; logs: no such log)
+  2  wrong usage
+  3  no Aether is running here
+  4  refused: not allowed, or others need it";
+
+/// Controls AI agents and services that Aether supervises.
+#[derive(Debug, Parser)]
+#[command(name = "aetherctl", version, after_help = AFTER, propagate_version = false)]
+#[command(arg_required_else_help = true)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub(super) common: Common,
+    #[command(subcommand)]
+    pub(super) verb: Verb,
+}
+
+/// Options of every verb.
+#[derive(Debug, Args)]
+pub(super) struct Common {
+    /// Print JSON instead of text.
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// Print only errors.
+    #[arg(short, long, global = true)]
+    pub(super) quiet: bool,
+    /// Do not wait until the job has ended.
+    #[arg(long, global = true)]
+    pub(super) no_block: bool,
+    /// Talk to the system's manager (the default for root).
+    #[arg(long, global = true, conflicts_with = "user")]
+    pub(super) system: bool,
+    /// Talk to your own manager (the default for everyone else).
+    #[arg(long, global = true)]
+    pub(super) user: bool,
+    /// When to use colours; `auto`: on a terminal, unless NO_COLOR is set.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(super) color: When,
+}
+
+/// `--color`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum When {
+    Auto,
+    Always,
+    Never,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Start Aether here if it is not running, then the given units.
+    Up {
+        /// Units to start.
+        #[arg(value_name = "UNIT")]
+        units: Vec<String>,
+        /// Stay in the foreground: become the keeper.
+        #[arg(long, conflicts_with = "units")]
+        foreground: bool,
+        /// The step between: leave the session, then become the keeper.
+        #[arg(long, hide = true, requires = "foreground")]
+        detached: bool,
+    },
+    /// Stop every unit, then Aether itself.
+    Down,
+    /// Start units with everything they need.
+    Start {
+        #[command(flatten)]
+        units: Units,
+        /// Wait until the unit ends; the exit code says how it did.
+        #[arg(short, long, conflicts_with = "no_block")]
+        wait: bool,
+        /// Show the unit's output until it ends.
+        #[arg(short, long, conflicts_with = "no_block")]
+        follow: bool,
+    },
+    /// Stop units and every process of theirs.
+    Stop {
+        #[command(flatten)]
+        units: Units,
+        /// Stop also the units that need them.
+        #[arg(short, long)]
+        force: bool,
+    },
+    /// Stop units if they run, then start them.
+    Restart(Units),
+    /// Freeze agents where they are; answers when the kernel says frozen.
+    Pause {
+        #[command(flatten)]
+        units: Units,
+        /// Why, for `status`.
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Let paused agents go on, and deliver what was said meanwhile.
+    Resume(Units),
+    /// Say something to an agent.
+    Send {
+        /// To whom.
+        unit: String,
+        /// What; `-` reads it from standard input.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        text: Vec<String>,
+    },
+    /// Why units are as they are; without a unit, Aether itself.
+    Status {
+        /// Units, or patterns such as 'worker@*'.
+        #[arg(value_name = "UNIT")]
+        units: Vec<String>,
+        /// Lines of log shown per unit.
+        #[arg(short = 'n', long, default_value_t = 10)]
+        lines: usize,
+    },
+    /// Units that are loaded; with --all also the idle ones.
+    #[command(visible_aliases = ["ls", "list"])]
+    ListUnits(List),
+    /// Agents only.
+    ListAgents(List),
+    /// What a unit printed and did.
+    Logs(Logs),
+    /// Show a unit's files.
+    Cat {
+        /// Units.
+        #[arg(required = true, value_name = "UNIT")]
+        units: Vec<String>,
+    },
+    /// Check unit files; needs no running Aether.
+    Verify {
+        /// Paths of unit files, or unit names to be found.
+        #[arg(required = true, value_name = "FILE|UNIT")]
+        targets: Vec<String>,
+    },
+    /// Show what starting a unit would do, step by step; needs neither Aether nor root.
+    Plan {
+        /// A path of a unit file, or a unit name to be found.
+        #[arg(value_name = "UNIT|FILE")]
+        target: String,
+    },
+    /// Make a unit on the spot and start it.
+    Run(Run),
+    /// Show a unit's properties, or Aether's.
+    Show {
+        /// Which unit; without one, Aether itself.
+        unit: Option<String>,
+        /// Only this property (several times for several).
+        #[arg(short, long = "property", value_name = "NAME")]
+        properties: Vec<String>,
+        /// Values without names.
+        #[arg(long)]
+        value: bool,
+    },
+    /// Send a signal to a unit's processes.
+    Kill {
+        #[command(flatten)]
+        units: Units,
+        /// Which processes.
+        #[arg(long, default_value = "all")]
+        whom: WhomArg,
+        /// Name or number of the signal.
+        #[arg(short, long, default_value = "SIGTERM")]
+        signal: String,
+    },
+    /// Forget failures and start limits.
+    ResetFailed {
+        /// Units; none: all.
+        #[arg(value_name = "UNIT")]
+        units: Vec<String>,
+    },
+    /// Whether units are active: 0 if all are, else 1; prints their states.
+    IsActive(Units),
+    /// Jobs that wait or run.
+    ListJobs,
+    /// Drop jobs.
+    Cancel {
+        /// Numbers, as `list-jobs` shows them.
+        #[arg(required = true, value_name = "JOB")]
+        jobs: Vec<u32>,
+    },
+    /// Read all unit files again; what runs goes on.
+    #[command(visible_alias = "reload")]
+    DaemonReload,
+    /// Replace the running supervisor by the installed program; what runs goes on.
+    #[command(visible_alias = "daemon-reexec")]
+    Reexec,
+}
+
+/// One or more units.
+#[derive(Debug, Args)]
+pub(super) struct Units {
+    /// Units.
+    #[arg(required = true, value_name = "UNIT")]
+    pub(super) units: Vec<String>,
+}
+
+/// `list-units`.
+#[derive(Debug, Args)]
+pub(super) struct List {
+    /// Idle units too, and those that only have a file.
+    #[arg(short, long)]
+    pub(super) all: bool,
+    /// Only units in this state (active, failed, running, paused …).
+    #[arg(long, value_name = "STATE")]
+    pub(super) state: Vec<String>,
+    /// Only units whose name matches; `*` and `?` as in the shell.
+    #[arg(value_name = "PATTERN")]
+    pub(super) patterns: Vec<String>,
+}
+
+/// `logs`.
+#[derive(Debug, Args)]
+pub(super) struct Logs {
+    /// Whose.
+    pub(super) unit: String,
+    /// Go on showing what is added.
+    #[arg(short, long)]
+    pub(super) follow: bool,
+    /// Only the last entries; `all` for all (with -f the default is 10).
+    #[arg(short = 'n', long, value_name = "N", value_parser = count)]
+    pub(super) lines: Option<usize>,
+    /// Only entries since then: "10 min ago", 5m, today, yesterday, "2026-11-23 20:00", RFC 3339.
+    #[arg(long, value_name = "TIME")]
+    pub(super) since: Option<String>,
+    /// Only entries until then.
+    #[arg(long, value_name = "TIME")]
+    pub(super) until: Option<String>,
+    /// Exactly what the process printed: standard output to yours, standard error to yours.
+    #[arg(long, conflicts_with = "json")]
+    pub(super) raw: bool,
+}
+
+/// `run`.
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// Which runtime: claude-code or command (the default when a command is given).
+    #[arg(long)]
+    pub(super) runtime: Option<String>,
+    /// What the agent shall reach.
+    #[arg(long)]
+    pub(super) goal: Option<String>,
+    /// Name of the unit; else run-XXXXXXXX.agent.
+    #[arg(long)]
+    pub(super) name: Option<String>,
+    /// A directive as in a unit file, such as MemoryMax=1G or Sandbox.Policy=coding.
+    #[arg(short, long = "property", value_name = "KEY=VALUE")]
+    pub(super) properties: Vec<String>,
+    /// Wait until it ends; the exit code says how it did.
+    #[arg(short, long)]
+    pub(super) wait: bool,
+    /// Show its output until it ends.
+    #[arg(short, long)]
+    pub(super) follow: bool,
+    /// Program and arguments.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(super) command: Vec<OsString>,
+}
+
+/// `--whom`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum WhomArg {
+    Main,
+    All,
+}
+
+/// `-n`: a number or `all`.
+fn count(text: &str) -> Result<usize, String> {
+    if text == "all" {
+        return Ok(usize::MAX);
+    }
+    text.parse()
+        .map_err(|_| format!("{text:?} is neither a number nor \"all\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_message_may_begin_with_a_dash() {
+        let cli = Cli::try_parse_from(["aetherctl", "send", "coder", "-x", "--json"]).unwrap();
+        let Verb::Send { text, .. } = cli.verb else {
+            panic!("not send");
+        };
+        assert_eq!(text, ["-x", "--json"]);
+        assert!(!cli.common.json);
+    }
+
+    #[test]
+    fn a_command_keeps_its_own_options() {
+        let line = [
+            "aetherctl",
+            "run",
+            "--goal",
+            "--json",
+            "--wait",
+            "--",
+            "ls",
+            "--json",
+        ];
+        // A goal that looks like an option must be given with `=`; the command's options stay its own.
+        assert!(Cli::try_parse_from(line).is_err());
+        let cli =
+            Cli::try_parse_from(["aetherctl", "run", "--wait", "--", "ls", "--json"]).unwrap();
+        let Verb::Run(run) = cli.verb else {
+            panic!("not run");
+        };
+        assert_eq!(run.command, ["ls", "--json"]);
+        assert!(!cli.common.json && run.wait);
+    }
+
+    #[test]
+    fn global_options_stand_anywhere() {
+        let before = Cli::try_parse_from(["aetherctl", "--json", "list-units"]).unwrap();
+        let after = Cli::try_parse_from(["aetherctl", "list-units", "--json"]).unwrap();
+        assert!(before.common.json && after.common.json);
+    }
+}

@@ -1,0 +1,150 @@
+//! Unit files by name or path, found and read as the daemon does; for the verbs that need none.
+
+use std::path::{Path, PathBuf};
+
+use super::exit::{Exit, Problem};
+use super::screen::clean;
+use crate::name::UnitName;
+use crate::place::Places;
+use crate::sys::unitfile::{directories, list, read, specifiers, why_unreadable};
+use crate::unit::search::{self, Content, Found};
+use crate::unit::{RuntimeKind, Source, load};
+
+/// A unit's name with its files: the fragment, then the drop-ins.
+#[derive(Debug)]
+pub(super) struct Target {
+    /// Its name.
+    pub(super) name: UnitName,
+    /// Its files.
+    pub(super) sources: Vec<Source>,
+}
+
+/// Finds what a person named: a path when it looks like one or is a file here, else a unit.
+pub(super) fn target(places: &Places, word: &str) -> Result<Target, Problem> {
+    let path = Path::new(word);
+    if word.contains('/') || path.is_file() {
+        return file(path);
+    }
+    unit(places, &UnitName::from_user(word).map_err(Problem::usage)?)
+}
+
+/// Finds a unit along the search path.
+pub(super) fn unit(places: &Places, name: &UnitName) -> Result<Target, Problem> {
+    match search::find(name, &directories(places), list, read) {
+        Found::Files(sources) => Ok(Target {
+            name: name.clone(),
+            sources,
+        }),
+        Found::Masked(path) => Err(
+            Problem::new(format!("{name} is masked by {}", path.display()))
+                .help("remove that file to unmask it".to_owned()),
+        ),
+        Found::Missing => {
+            let searched: Vec<_> = places
+                .units
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect();
+            Err(Problem::new(format!(
+                "there is no unit file for {name}; looked in {}",
+                searched.join(", ")
+            ))
+            .help(format!(
+                "a file that is not installed is named by its path: ./{name}"
+            )))
+        }
+        Found::Unreadable(path) => Err(unreadable(&path)),
+    }
+}
+
+/// Whether a unit's runtime reports what its agent does; no where there is no such unit.
+pub(super) fn is_structured(places: &Places, name: &UnitName) -> bool {
+    unit(places, name)
+        .ok()
+        .and_then(|found| load(&found.name, &found.sources, &specifiers(places)).unit)
+        .and_then(|unit| unit.agent)
+        .is_some_and(|agent| agent.runtime != RuntimeKind::Command)
+}
+
+/// A file that need not be installed, with the drop-ins beside it.
+fn file(path: &Path) -> Result<Target, Problem> {
+    let file_name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name: UnitName = file_name
+        .parse()
+        .map_err(|error| Problem::usage(format!("{}: {error}", path.display())))?;
+    let text = match read(path) {
+        Content::Text(text) => text,
+        Content::Masked => String::new(),
+        Content::Absent => {
+            return Err(Problem::new(format!("there is no file {}", path.display())));
+        }
+        Content::Unreadable => return Err(unreadable(path)),
+    };
+    let mut sources = vec![Source {
+        path: path.to_owned(),
+        text,
+    }];
+    let beside = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    for path in search::drop_ins(&name, &[beside], list) {
+        match read(&path) {
+            Content::Text(text) => sources.push(Source { path, text }),
+            Content::Masked | Content::Absent => {}
+            Content::Unreadable => return Err(unreadable(&path)),
+        }
+    }
+    Ok(Target { name, sources })
+}
+
+fn unreadable(path: &Path) -> Problem {
+    Problem::new(format!(
+        "failed to read {}: {}",
+        path.display(),
+        why_unreadable(path)
+    ))
+}
+
+/// `cat`.
+pub(super) fn cat(
+    screen: super::screen::Screen,
+    places: &Places,
+    words: &[String],
+) -> anyhow::Result<Exit> {
+    let mut exit = Exit::Done;
+    let mut values = vec![];
+    let mut first = true;
+    for word in words {
+        let target = match target(places, word) {
+            Ok(target) => target,
+            Err(problem) => {
+                exit = exit.max(super::complain(&problem));
+                continue;
+            }
+        };
+        for Source { path, text } in target.sources {
+            if screen.json {
+                values.push(serde_json::json!({ "unit": target.name, "path": path, "text": text }));
+                continue;
+            }
+            let gap = if std::mem::take(&mut first) { "" } else { "\n" };
+            let head = screen.tint(super::screen::Tone::Dim, &format!("# {}", path.display()));
+            let shown = if screen.terminal {
+                clean(&text, false)
+            } else {
+                text
+            };
+            let end = if shown.is_empty() || shown.ends_with('\n') {
+                ""
+            } else {
+                "\n"
+            };
+            screen.print(&format!("{gap}{head}\n{shown}{end}"))?;
+        }
+    }
+    if screen.json {
+        screen.print_json(&serde_json::Value::Array(values))?;
+    }
+    Ok(exit)
+}

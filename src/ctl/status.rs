@@ -1,0 +1,534 @@
+//! `status`: why a unit is like it is, from everything the daemon knows of it. Pure; the asking is
+//! in [`super::ask`].
+
+use super::facts::Facts;
+use super::screen::{Tone, clean_line, ellipsize, tint};
+use super::time;
+use crate::bus::client::ProcessRow;
+
+/// What `status` shows of one unit.
+#[derive(Debug)]
+pub(super) struct Status {
+    /// Its properties.
+    pub(super) facts: Facts,
+    /// Its processes.
+    pub(super) processes: Vec<ProcessRow>,
+    /// The last of its log, rendered.
+    pub(super) log: String,
+}
+
+/// How it is shown.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Looks {
+    /// Colours may be used.
+    pub(super) colour: bool,
+    /// Columns; nothing is cut without.
+    pub(super) width: Option<usize>,
+    /// The present: realtime and boot-time microseconds.
+    pub(super) now: (u64, u64),
+}
+
+/// The tone of a state.
+pub(super) fn tone(active: &str, sub: &str) -> Tone {
+    match (active, sub) {
+        (_, "paused") => Tone::Paused,
+        ("active", _) => Tone::Good,
+        ("failed", _) => Tone::Bad,
+        ("activating" | "deactivating", _) => Tone::Busy,
+        _ => Tone::Plain,
+    }
+}
+
+impl Status {
+    /// The text, line ends included.
+    pub(super) fn render(&self, looks: Looks) -> String {
+        let facts = &self.facts;
+        let mut page = Page {
+            text: String::new(),
+            looks,
+        };
+        let tone = tone(facts.text("ActiveState"), facts.text("SubState"));
+        let dot = if facts.text("ActiveState") == "inactive" {
+            "○"
+        } else {
+            "●"
+        };
+        let name = facts.text("Id");
+        let description = clean_line(facts.text("Description"));
+        page.text.push_str(&tint(looks.colour, tone, dot));
+        page.text.push(' ');
+        page.text.push_str(&tint(looks.colour, Tone::Strong, name));
+        if !description.is_empty() && description != name {
+            page.text.push_str(&format!(" - {description}"));
+        }
+        page.text.push('\n');
+        self.loaded(&mut page);
+        self.active(&mut page, tone);
+        self.agent(&mut page);
+        self.resources(&mut page);
+        self.sandbox(&mut page);
+        self.processes(&mut page);
+        if !self.log.is_empty() {
+            page.text.push('\n');
+            for line in self.log.lines() {
+                page.text.push_str(&page.cut(line));
+                page.text.push('\n');
+            }
+        }
+        page.text
+    }
+
+    fn loaded(&self, page: &mut Page) {
+        let facts = &self.facts;
+        let state = facts.text("LoadState");
+        let place = match (facts.text("FragmentPath"), facts.flag("Transient")) {
+            ("", true) => "transient".to_owned(),
+            ("", false) => String::new(),
+            (path, true) => format!("{path}; transient"),
+            (path, false) => path.to_owned(),
+        };
+        let tone = if state == "loaded" {
+            Tone::Plain
+        } else {
+            Tone::Bad
+        };
+        let mut text = page.tint(tone, state);
+        if !place.is_empty() {
+            text.push_str(&format!(" ({place})"));
+        }
+        page.row("Loaded", &text);
+        page.rows("Drop-In", &facts.texts("DropInPaths"));
+        let diagnostics: Vec<String> = facts
+            .texts("LoadDiagnostics")
+            .iter()
+            .map(|text| super::screen::clean(text, false))
+            .collect();
+        for diagnostic in &diagnostics {
+            for line in diagnostic.lines() {
+                page.row("", &page.tint(Tone::Busy, line));
+            }
+        }
+    }
+
+    fn active(&self, page: &mut Page, tone: Tone) {
+        let facts = &self.facts;
+        let (active, sub) = (facts.text("ActiveState"), facts.text("SubState"));
+        let mut word = active.to_owned();
+        let result = facts.text("Result");
+        let detail = match result {
+            "" | "success" => sub.to_owned(),
+            _ if sub == result || active == "active" => sub.to_owned(),
+            _ if sub.is_empty() || sub == active => result.to_owned(),
+            _ => format!("{sub}; {result}"),
+        };
+        if !detail.is_empty() && detail != active {
+            word.push_str(&format!(" ({detail})"));
+        }
+        let mut text = page.tint(tone, &word);
+        if let Some(since) = facts.positive("StateChangeTimestamp") {
+            text.push_str(&format!(" since {}", time::stamp(since)));
+            let now = page.looks.now.0;
+            if now >= since {
+                text.push_str(&format!("; {} ago", time::span(now - since)));
+            }
+        }
+        page.row("Active", &text);
+        let why = clean_line(facts.text("Why"));
+        if !why.is_empty() {
+            let tone = if active == "failed" {
+                Tone::Bad
+            } else {
+                Tone::Plain
+            };
+            page.row("Why", &page.tint(tone, &why));
+        }
+        let way_out = clean_line(facts.text("FailureHelp"));
+        if !way_out.is_empty() {
+            page.row("Help", &way_out);
+        }
+        let step = facts.text("FailureStep");
+        if !step.is_empty() && !why.contains(step) {
+            page.row("Step", &clean_line(step));
+        }
+        if let Some(job) = facts.job() {
+            page.row("Job", &job.to_string());
+        }
+        let status = clean_line(facts.text("StatusText"));
+        if !status.is_empty() {
+            page.row("Status", &format!("\"{status}\""));
+        }
+        if let Some(pid) = facts.positive("MainPID") {
+            let command = self
+                .processes
+                .iter()
+                .find(|process| u64::from(process.pid) == pid)
+                .map(|process| clean_line(&process.command))
+                .unwrap_or_default();
+            let program = command.split(' ').next().unwrap_or_default();
+            let program = program.rsplit('/').next().unwrap_or_default();
+            let mut text = pid.to_string();
+            if !program.is_empty() {
+                text.push_str(&format!(" ({program})"));
+            }
+            page.row("Main PID", &text);
+        } else if let Some(text) = exit(facts) {
+            page.row("Exit", &text);
+        }
+        if let Some(pid) = facts.positive("ControlPID") {
+            page.row("Control", &pid.to_string());
+        }
+        if let Some(count) = facts.positive("NRestarts") {
+            let mut text = format!("{count} by policy");
+            if let Some(at) = facts.positive("RestartAtMonotonic") {
+                let left = at.saturating_sub(page.looks.now.1);
+                text.push_str(&format!("; the next in {}", time::span(left)));
+            }
+            page.row("Restarts", &text);
+        }
+    }
+
+    fn agent(&self, page: &mut Page) {
+        let facts = &self.facts;
+        let runtime = facts.text("Runtime");
+        if runtime.is_empty() {
+            return;
+        }
+        let mut parts = vec![runtime.to_owned()];
+        let model = facts.text("Model");
+        if !model.is_empty() {
+            parts.push(clean_line(model));
+        }
+        let session = facts.text("SessionId");
+        if !session.is_empty() {
+            parts.push(format!("session {}", clean_line(session)));
+        }
+        page.row("Agent", &parts.join(", "));
+        let mut parts = vec![];
+        if let Some(turns) = facts.positive("Turn") {
+            parts.push(format!("{turns} turn{}", plural(turns)));
+        }
+        let (input, output) = (facts.positive("TokensIn"), facts.positive("TokensOut"));
+        if input.is_some() || output.is_some() {
+            parts.push(format!(
+                "tokens {} in, {} out",
+                time::short(input.unwrap_or(0)),
+                time::short(output.unwrap_or(0))
+            ));
+        }
+        if let Some(cost) = facts.positive("CostMicros") {
+            parts.push(time::dollars(cost));
+        }
+        if let Some(at) = facts.positive("LastActivityTimestamp") {
+            let ago = time::span(page.looks.now.0.saturating_sub(at));
+            parts.push(format!("last activity {ago} ago"));
+        }
+        if !parts.is_empty() {
+            page.row("Usage", &parts.join("; "));
+        }
+        if facts.flag("Paused") {
+            let reason = clean_line(facts.text("PauseReason"));
+            let text = if reason.is_empty() {
+                "yes".to_owned()
+            } else {
+                reason
+            };
+            let text = page.tint(Tone::Paused, &text);
+            page.row("Paused", &text);
+        }
+        if let Some(waiting) = facts.positive("WaitingInputs") {
+            let when = if facts.flag("Paused") {
+                "; delivered on resume"
+            } else {
+                ""
+            };
+            page.row("Messages", &format!("{waiting} waiting{when}"));
+        }
+        let workspace = facts.text("Workspace");
+        if !workspace.is_empty() {
+            page.row("Workspace", workspace);
+        }
+    }
+
+    fn resources(&self, page: &mut Page) {
+        let facts = &self.facts;
+        let limited = |now: String, limit: Option<String>| match limit {
+            Some(limit) => format!("{now} (max {limit})"),
+            None => now,
+        };
+        if let Some(tasks) = facts.number("TasksCurrent") {
+            let limit = facts.limit("TasksMax").map(|limit| limit.to_string());
+            page.row("Tasks", &limited(tasks.to_string(), limit));
+        }
+        if let Some(memory) = facts.number("MemoryCurrent") {
+            let limit = facts.limit("MemoryMax").map(time::bytes);
+            page.row("Memory", &limited(time::bytes(memory), limit));
+        }
+        if let Some(cpu) = facts.number("CPUUsageNSec") {
+            let limit = facts
+                .limit("CPUQuotaPerMille")
+                .map(|thousandths| format!("{}% of one processor", thousandths / 10));
+            page.row("CPU", &limited(time::span(cpu / 1000), limit));
+        }
+    }
+
+    fn sandbox(&self, page: &mut Page) {
+        let facts = &self.facts;
+        let runs = facts.positive("MainPID").is_some();
+        let missing = facts.texts("SandboxMissing");
+        let mut parts = vec![];
+        let policy = facts.text("SandboxPolicy");
+        if !policy.is_empty() {
+            parts.push(format!("policy {policy}"));
+        }
+        if runs && let Some(abi) = facts.number("LandlockABI") {
+            parts.push(match abi {
+                0 => "no Landlock".to_owned(),
+                abi => format!("Landlock ABI {abi} enforced"),
+            });
+        }
+        if let Some(uid) = facts.number("UID").filter(|_| runs) {
+            parts.push(format!("uid {uid}"));
+        }
+        if !parts.is_empty() {
+            page.row("Sandbox", &parts.join(", "));
+        }
+        for sentence in missing {
+            let text = page.tint(Tone::Busy, &format!("missing: {}", clean_line(sentence)));
+            page.row("", &text);
+        }
+    }
+
+    fn processes(&self, page: &mut Page) {
+        let root = self.facts.text("ControlGroup");
+        if root.is_empty() && self.processes.is_empty() {
+            return;
+        }
+        page.row("CGroup", root);
+        let tree = Tree::grow(root, &self.processes);
+        let mut lines = vec![];
+        tree.render("", &mut lines);
+        for line in lines {
+            let text = page.cut(&format!("{:>LABEL$}  {line}", ""));
+            page.text
+                .push_str(&tint(page.looks.colour, Tone::Dim, &text));
+            page.text.push('\n');
+        }
+    }
+}
+
+/// How the last main process ended, in words.
+pub(super) fn exit(facts: &Facts) -> Option<String> {
+    // The codes of waitid(2).
+    let status = facts.signed("ExecMainStatus");
+    let signal = || {
+        i32::try_from(status)
+            .ok()
+            .and_then(|number| nix::sys::signal::Signal::try_from(number).ok())
+            .map_or_else(
+                || format!("signal {status}"),
+                |signal| signal.as_str().to_owned(),
+            )
+    };
+    Some(match facts.signed("ExecMainCode") {
+        1 => format!("main process exited with status {status}"),
+        2 => format!("main process killed by {}", signal()),
+        3 => format!("main process killed by {}, core dumped", signal()),
+        _ => return None,
+    })
+}
+
+const fn plural(count: u64) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+/// Width of the labels at the left.
+const LABEL: usize = 11;
+
+#[derive(Debug)]
+struct Page {
+    text: String,
+    looks: Looks,
+}
+
+impl Page {
+    fn tint(&self, tone: Tone, text: &str) -> String {
+        tint(self.looks.colour, tone, text)
+    }
+
+    fn row(&mut self, label: &str, text: &str) {
+        let colon = if label.is_empty() { ' ' } else { ':' };
+        let line = format!("{label:>LABEL$}{colon} {text}");
+        self.text.push_str(line.trim_end());
+        self.text.push('\n');
+    }
+
+    fn rows(&mut self, label: &str, texts: &[&str]) {
+        for (place, text) in texts.iter().enumerate() {
+            self.row(if place == 0 { label } else { "" }, text);
+        }
+    }
+
+    /// Cuts plain text; coloured text is left alone.
+    fn cut(&self, text: &str) -> String {
+        match self.looks.width {
+            Some(width) if !text.contains('\x1b') => ellipsize(text, width),
+            _ => text.to_owned(),
+        }
+    }
+}
+
+/// The processes by their cgroups.
+#[derive(Debug, Default)]
+struct Tree<'a> {
+    groups: std::collections::BTreeMap<&'a str, Tree<'a>>,
+    processes: Vec<&'a ProcessRow>,
+}
+
+impl<'a> Tree<'a> {
+    fn grow(root: &str, rows: &'a [ProcessRow]) -> Self {
+        let mut tree = Self::default();
+        for row in rows {
+            let inside = row.cgroup.strip_prefix(root).unwrap_or(&row.cgroup);
+            let mut place = &mut tree;
+            for part in inside.split('/').filter(|part| !part.is_empty()) {
+                place = place.groups.entry(part).or_default();
+            }
+            place.processes.push(row);
+        }
+        tree
+    }
+
+    fn render(&self, indent: &str, lines: &mut Vec<String>) {
+        let count = self.groups.len() + self.processes.len();
+        let branch = |place: usize| {
+            if place + 1 == count {
+                ("└─", "  ")
+            } else {
+                ("├─", "│ ")
+            }
+        };
+        for (place, process) in self.processes.iter().enumerate() {
+            let (twig, _) = branch(place);
+            lines.push(format!(
+                "{indent}{twig}{} {}",
+                process.pid,
+                clean_line(&process.command)
+            ));
+        }
+        for (place, (name, group)) in self.groups.iter().enumerate() {
+            let (twig, more) = branch(self.processes.len() + place);
+            lines.push(format!("{indent}{twig}{name}"));
+            group.render(&format!("{indent}{more}"), lines);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const LOOKS: Looks = Looks {
+        colour: false,
+        width: Some(80),
+        now: (1_700_000_060_000_000, 50_000_000),
+    };
+
+    fn process(cgroup: &str, pid: u32, command: &str) -> ProcessRow {
+        ProcessRow {
+            cgroup: cgroup.to_owned(),
+            pid,
+            command: command.to_owned(),
+        }
+    }
+
+    /// The snapshot does not depend on the time zone.
+    fn render(status: &Status) -> String {
+        let text = status.render(LOOKS);
+        let stamp = time::stamp(1_700_000_000_000_000);
+        text.replace(&stamp, "Tue 2023-11-14 22:13:20 UTC")
+    }
+
+    #[test]
+    fn a_paused_agent() {
+        let status = Status {
+            facts: Facts(json!({
+                "Id": "coder.agent", "Description": "Keeps the tests \u{1b}[2Jgreen",
+                "LoadState": "loaded", "FragmentPath": "/etc/aether/units/coder.agent",
+                "DropInPaths": ["/etc/aether/units/coder.agent.d/10.conf", "/run/x.conf"],
+                "ActiveState": "active", "SubState": "paused", "Result": "success",
+                "StateChangeTimestamp": 1_700_000_000_000_000_u64, "Job": [0, "/"],
+                "Why": "paused by uid 0", "MainPID": 4242, "Runtime": "claude-code",
+                "Model": "claude-sonnet-4-5", "SessionId": "abc", "Turn": 3,
+                "TokensIn": 12_345, "TokensOut": 678, "CostMicros": 1_234_500,
+                "Paused": true, "PauseReason": "lunch", "WaitingInputs": 1,
+                "MemoryCurrent": 1_610_612_736_u64, "TasksCurrent": 7, "CPUUsageNSec": 2_500_000_000_u64,
+                "ResourceLimits": { "MemoryMax": 4_294_967_296_u64, "CPUQuotaPerMille": 1500 },
+                "UID": 61_184, "LandlockABI": 4,
+                "SandboxMissing": ["this kernel cannot restrict signals (Landlock ABI 6)"],
+                "ControlGroup": "/aether/coder.agent",
+            })),
+            processes: vec![
+                process("/aether/coder.agent/agent", 4242, "/usr/bin/claude -p"),
+                process("/aether/coder.agent/agent", 4250, "sh -c sleep\n1"),
+                process("/aether/coder.agent/control", 4300, "hook"),
+            ],
+            log: "Nov 14 22:13:20 agent  calls Bash {}\n".to_owned(),
+        };
+        insta::assert_snapshot!(render(&status), @r"
+        ● coder.agent - Keeps the tests ^[[2Jgreen
+             Loaded: loaded (/etc/aether/units/coder.agent)
+            Drop-In: /etc/aether/units/coder.agent.d/10.conf
+                     /run/x.conf
+             Active: active (paused) since Tue 2023-11-14 22:13:20 UTC; 1min ago
+                Why: paused by uid 0
+           Main PID: 4242 (claude)
+              Agent: claude-code, claude-sonnet-4-5, session abc
+              Usage: 3 turns; tokens 12.3k in, 678 out; $1.2345
+             Paused: lunch
+           Messages: 1 waiting; delivered on resume
+              Tasks: 7
+             Memory: 1.5G (max 4G)
+                CPU: 2s (max 150% of one processor)
+            Sandbox: Landlock ABI 4 enforced, uid 61184
+                     missing: this kernel cannot restrict signals (Landlock ABI 6)
+             CGroup: /aether/coder.agent
+                     ├─agent
+                     │ ├─4242 /usr/bin/claude -p
+                     │ └─4250 sh -c sleep 1
+                     └─control
+                       └─4300 hook
+
+        Nov 14 22:13:20 agent  calls Bash {}
+        ");
+    }
+
+    #[test]
+    fn a_failed_service() {
+        let status = Status {
+            facts: Facts(json!({
+                "Id": "web.service", "Description": "web.service",
+                "LoadState": "bad-setting", "FragmentPath": "/etc/aether/units/web.service",
+                "LoadDiagnostics": ["web.service:3:1: error: unknown directive Foo="],
+                "ActiveState": "failed", "SubState": "failed", "Result": "exit-code",
+                "StateChangeTimestamp": 1_700_000_000_000_000_u64, "Job": [7, "/x"],
+                "Why": "the main process exited with status 3", "FailureStep": "landlock",
+                "ExecMainCode": 1, "ExecMainStatus": 3, "NRestarts": 2,
+                "RestartAtMonotonic": 53_000_000, "MemoryCurrent": null,
+            })),
+            processes: vec![],
+            log: String::new(),
+        };
+        insta::assert_snapshot!(render(&status), @r"
+        ● web.service
+             Loaded: bad-setting (/etc/aether/units/web.service)
+                     web.service:3:1: error: unknown directive Foo=
+             Active: failed (exit-code) since Tue 2023-11-14 22:13:20 UTC; 1min ago
+                Why: the main process exited with status 3
+               Step: landlock
+                Job: 7
+               Exit: main process exited with status 3
+           Restarts: 2 by policy; the next in 3s
+        ");
+    }
+}

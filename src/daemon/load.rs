@@ -1,0 +1,248 @@
+//! Unit files: from a name to a definition, with everything that is wrong on the way.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::bus::ask::Denial;
+use crate::daemon::Daemon;
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::engine::event::Event;
+use crate::engine::view::ActiveState;
+use crate::name::UnitName;
+use crate::place::Places;
+use crate::sys::cgroup::Kind;
+use crate::sys::unitfile::{self, list, read};
+use crate::unit::search::{self, Found};
+use crate::unit::{self, SpecifierFacts, Unit};
+
+/// The unit that serves the agents' MCP sockets.
+pub(super) const HUB: &str = "aether-hub.service";
+
+/// How far a unit's requirements are followed when it is loaded.
+const MAX_CLOSURE: usize = 1_000;
+
+/// What is known of unit files.
+#[derive(Debug)]
+pub(super) struct Library {
+    directories: Vec<PathBuf>,
+    transient: PathBuf,
+    facts: SpecifierFacts,
+    /// What the last reading of each unit found.
+    read: HashMap<UnitName, Reading>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Reading {
+    diagnostics: Vec<Diagnostic>,
+    state: &'static str,
+}
+
+impl Library {
+    pub(super) fn new(places: &Places) -> Self {
+        Self {
+            directories: unitfile::directories(places),
+            transient: places.transient(),
+            facts: unitfile::specifiers(places),
+            read: HashMap::new(),
+        }
+    }
+
+    pub(super) fn machine_id(&self) -> &str {
+        &self.facts.machine_id
+    }
+
+    pub(super) fn path(&self) -> Vec<PathBuf> {
+        self.directories.clone()
+    }
+
+    /// Every unit that has a file, templates included.
+    pub(super) fn names(&self) -> Vec<UnitName> {
+        let mut names: Vec<UnitName> = self
+            .directories
+            .iter()
+            .flat_map(|directory| list(directory))
+            .filter_map(|name| name.parse().ok())
+            .collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    pub(super) fn has_file(&self, name: &UnitName) -> bool {
+        self.directories
+            .iter()
+            .any(|directory| directory.join(name.as_str()).exists())
+    }
+
+    pub(super) fn is_transient(&self, name: &UnitName) -> bool {
+        self.transient.join(name.as_str()).exists()
+    }
+
+    /// systemd's word.
+    pub(super) fn load_state(&self, name: &UnitName, defined: bool) -> &'static str {
+        match self.read.get(name) {
+            Some(reading) if !reading.state.is_empty() => reading.state,
+            _ if defined => "loaded",
+            _ => "not-found",
+        }
+    }
+
+    pub(super) fn diagnostics(&self, name: &UnitName) -> Vec<Diagnostic> {
+        self.read
+            .get(name)
+            .map(|reading| reading.diagnostics.clone())
+            .unwrap_or_default()
+    }
+
+    pub(super) fn forget(&mut self, name: &UnitName) {
+        self.read.remove(name);
+    }
+
+    /// Reads a unit's files.
+    fn load(&mut self, name: &UnitName) -> Result<Unit, Denial> {
+        let mut reading = Reading::default();
+        let result = match search::find(name, &self.directories, list, read) {
+            Found::Files(sources) => {
+                let loaded = unit::load(name, &sources, &self.facts);
+                reading.diagnostics = loaded.diagnostics;
+                match loaded.unit {
+                    Some(mut unit) => {
+                        unit.transient = self.is_transient(name);
+                        reading.state = "loaded";
+                        Ok(unit)
+                    }
+                    None => {
+                        reading.state = "bad-setting";
+                        let mut diagnostics = reading.diagnostics.clone();
+                        diagnostics.retain(|found| found.severity == Severity::Error);
+                        Err(Denial::LoadFailed {
+                            name: name.clone(),
+                            diagnostics,
+                        })
+                    }
+                }
+            }
+            Found::Masked(path) => {
+                reading.state = "masked";
+                Err(Denial::Failed(format!(
+                    "{name} is masked by {}; remove that file to unmask it",
+                    path.display()
+                )))
+            }
+            Found::Missing => {
+                reading.state = "not-found";
+                Err(Denial::NoUnitFile {
+                    name: name.clone(),
+                    searched: self.directories.clone(),
+                })
+            }
+            Found::Unreadable(path) => {
+                reading.state = "error";
+                Err(Denial::Failed(format!(
+                    "failed to read {}: {}",
+                    path.display(),
+                    unitfile::why_unreadable(&path)
+                )))
+            }
+        };
+        self.read.insert(name.clone(), reading);
+        result
+    }
+}
+
+/// Writes the text of a transient unit.
+pub(super) fn transient_text(
+    name: &UnitName,
+    properties: &[(String, Vec<String>)],
+) -> Result<String, Denial> {
+    let (text, diagnostics) = unit::transient::write(name.kind(), properties);
+    // Whatever cannot be written as it was meant must not be started as something else.
+    if diagnostics.is_empty() {
+        Ok(text)
+    } else {
+        Err(Denial::LoadFailed {
+            name: name.clone(),
+            diagnostics,
+        })
+    }
+}
+
+impl Daemon {
+    /// Reads the unit and everything it needs, and tells the engine. A unit that runs keeps the
+    /// definition it was started with until `daemon-reload`.
+    pub(super) fn load(&mut self, name: &UnitName) -> Result<(), Denial> {
+        if name.is_template() {
+            return Err(Denial::Failed(format!(
+                "{name} is a template; name an instance, such as {}x.{}",
+                name.prefix().to_owned() + "@",
+                name.kind().suffix()
+            )));
+        }
+        let mut todo = vec![name.clone()];
+        let mut seen = BTreeSet::new();
+        while let Some(next) = todo.pop() {
+            if seen.len() >= MAX_CLOSURE || !seen.insert(next.clone()) {
+                continue;
+            }
+            if self.is_busy(&next) {
+                continue;
+            }
+            match self.define(&next) {
+                Ok(unit) => {
+                    let relations = &unit.relations;
+                    todo.extend(relations.requires.iter().cloned());
+                    todo.extend(relations.wants.iter().cloned());
+                    todo.extend(relations.conflicts.iter().cloned());
+                }
+                Err(denial) if next == *name => return Err(denial),
+                // The engine says what a missing requirement means.
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn is_busy(&self, name: &UnitName) -> bool {
+        self.engine.view(name).is_some_and(|view| {
+            view.job.is_some()
+                || !matches!(view.active, ActiveState::Inactive | ActiveState::Failed)
+        })
+    }
+
+    /// Reads one unit's files and tells the engine what they say, when that is new.
+    pub(super) fn define(&mut self, name: &UnitName) -> Result<Arc<Unit>, Denial> {
+        let mut unit = self.library.load(name)?;
+        if self.tree.kind() != Kind::None {
+            imply(&mut unit);
+        }
+        if let Some(known) = self.engine.definition(name)
+            && **known == unit
+        {
+            return Ok(Arc::clone(known));
+        }
+        let new = self.engine.definition(name).is_none();
+        self.save_definition(&unit);
+        self.feed(Event::Defined(Box::new(unit.clone())));
+        if new {
+            self.announce(name);
+        }
+        Ok(Arc::new(unit))
+    }
+}
+
+/// What every unit with an MCP server has beside what its file says: the hub is wanted, and comes
+/// first, so that the agent's first request finds its tools.
+fn imply(unit: &mut Unit) {
+    let Ok(hub) = HUB.parse::<UnitName>() else {
+        return;
+    };
+    if unit.mcp.tools.is_empty() || unit.name == hub {
+        return;
+    }
+    for list in [&mut unit.relations.wants, &mut unit.relations.after] {
+        if !list.contains(&hub) {
+            list.push(hub.clone());
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What a new daemon must know, one small file per unit in the runtime directory.
+//!
+//! Written in one step (new file, rename) at every change of the unit and before every spawn, so
+//! that a sudden death leaves the old or the new state. Nothing here is a record of the past: that
+//! is the event log's.
+
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::daemon::Daemon;
+use crate::daemon::agent::Agent;
+use crate::daemon::users::write_whole;
+use crate::engine::event::{ExitStatus, Role, SpawnId};
+use crate::engine::{Counters, Snapshot};
+use crate::name::UnitName;
+use crate::unit::Unit;
+
+/// Numbers are reserved this many at a time, so that not every job costs a write: a new daemon
+/// begins at the reserved end.
+const RESERVE: u32 = 1_000;
+
+/// One unit's file.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Kept {
+    /// Taken out when the engine is restored.
+    pub(super) state: Option<Snapshot>,
+    pub(super) agent: Option<Agent>,
+    pub(super) processes: Vec<KeptProcess>,
+    pub(super) held: Option<KeptHeld>,
+}
+
+/// A process that was alive.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct KeptProcess {
+    pub(super) spawn: SpawnId,
+    pub(super) role: Role,
+    pub(super) pid: u32,
+    pub(super) start_time: u64,
+    pub(super) failed: bool,
+    /// It has ended like this, and its end was not told to the engine yet.
+    pub(super) ended: Option<ExitStatus>,
+}
+
+/// What is held for a unit, without its descriptors.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct KeptHeld {
+    pub(super) invocation_id: String,
+    pub(super) uid: Option<u32>,
+    pub(super) missing: Vec<String>,
+    pub(super) oom_kills: u64,
+    pub(super) freezing: Option<bool>,
+    pub(super) emptying: bool,
+    pub(super) runtime_directories: Vec<std::path::PathBuf>,
+}
+
+/// What is on disk of the numbers.
+#[derive(Debug, Default)]
+pub(super) struct Saved {
+    reserved: Option<Counters>,
+}
+
+impl Daemon {
+    /// Writes the unit's file.
+    pub(super) fn save(&self, unit: &UnitName) {
+        let Some(state) = self.engine.snapshot(unit) else {
+            return;
+        };
+        let processes = self
+            .processes
+            .iter()
+            .filter(|(_, process)| process.unit == *unit)
+            .map(|(spawn, process)| KeptProcess {
+                spawn: *spawn,
+                role: process.role,
+                pid: process.pid,
+                start_time: process.start_time,
+                failed: process.failed,
+                ended: process.ended,
+            })
+            .collect();
+        let held = self.held.get(unit).map(|held| KeptHeld {
+            invocation_id: held.invocation_id.clone(),
+            uid: held.uid,
+            missing: held.missing.clone(),
+            oom_kills: held.oom_kills,
+            freezing: held.freezing,
+            emptying: held.emptying,
+            runtime_directories: held.runtime_directories.clone(),
+        });
+        let kept = Kept {
+            state: Some(state),
+            agent: self.agents.get(unit).cloned(),
+            processes,
+            held,
+        };
+        let path = self.places.snapshots().join(unit.as_str());
+        if let Err(error) = write_json(&path, &kept) {
+            tracing::error!("{unit}: its snapshot cannot be written: {error}");
+        }
+    }
+
+    /// Writes the unit's definition, as the engine has it: what runs keeps it over a restart.
+    pub(super) fn save_definition(&self, unit: &Unit) {
+        let path = self
+            .places
+            .snapshots()
+            .join(format!("{}.definition", unit.name));
+        if let Err(error) = write_json(&path, unit) {
+            tracing::error!("{}: its definition cannot be kept: {error}", unit.name);
+        }
+    }
+
+    /// The unit is forgotten.
+    pub(super) fn drop_snapshot(&self, unit: &UnitName) {
+        let path = self.places.snapshots();
+        let _ = std::fs::remove_file(path.join(unit.as_str()));
+        let _ = std::fs::remove_file(path.join(format!("{unit}.definition")));
+    }
+
+    /// Reserves numbers ahead when the last reservation is used up.
+    pub(super) fn save_counters(&mut self) {
+        let counters = self.engine.counters();
+        if self
+            .saved
+            .reserved
+            .as_ref()
+            .is_some_and(|reserved| within(&counters, reserved))
+        {
+            return;
+        }
+        let reserved = ahead(&counters);
+        match write_json(&self.places.snapshots().join("counters"), &reserved) {
+            Ok(()) => self.saved.reserved = Some(reserved),
+            Err(error) => tracing::error!("the counters cannot be kept: {error}"),
+        }
+    }
+}
+
+const fn within(counters: &Counters, reserved: &Counters) -> bool {
+    counters.job <= reserved.job
+        && counters.spawn <= reserved.spawn
+        && counters.timer <= reserved.timer
+        && counters.input <= reserved.input
+        && counters.invocation <= reserved.invocation
+}
+
+const fn ahead(counters: &Counters) -> Counters {
+    let more = RESERVE as u64;
+    Counters {
+        job: counters.job.saturating_add(RESERVE),
+        spawn: counters.spawn.saturating_add(more),
+        timer: counters.timer.saturating_add(more),
+        input: counters.input.saturating_add(more),
+        invocation: counters.invocation.saturating_add(more),
+    }
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    write_whole(path, &serde_json::to_vec(value)?)
+}
+
+/// Everything that an earlier daemon left: counters, definitions with states.
+pub(super) struct Left {
+    pub(super) counters: Counters,
+    pub(super) units: Vec<(Unit, Kept)>,
+    /// Files that could not be read, as sentences.
+    pub(super) problems: Vec<String>,
+}
+
+/// Reads the directory; nothing there is an empty beginning.
+pub(super) fn read(directory: &Path) -> io::Result<Left> {
+    let mut left = Left {
+        counters: Counters::default(),
+        units: vec![],
+        problems: vec![],
+    };
+    match std::fs::read(directory.join("counters")) {
+        Ok(bytes) => match serde_json::from_slice(&bytes) {
+            Ok(counters) => left.counters = counters,
+            Err(error) => left.problems.push(format!("counters: {error}")),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let mut names: Vec<UnitName> = std::fs::read_dir(directory)?
+        .filter_map(Result::ok)
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    names.sort();
+    for name in names {
+        let path = directory.join(name.as_str());
+        let definition = directory.join(format!("{name}.definition"));
+        let read = || -> io::Result<(Unit, Kept)> {
+            Ok((
+                serde_json::from_slice(&std::fs::read(&definition)?)?,
+                serde_json::from_slice(&std::fs::read(&path)?)?,
+            ))
+        };
+        match read() {
+            Ok(pair) => left.units.push(pair),
+            Err(error) => left.problems.push(format!("{name}: {error}")),
+        }
+    }
+    Ok(left)
+}

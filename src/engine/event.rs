@@ -1,0 +1,565 @@
+//! The engine's vocabulary: what can happen ([`Event`]) and what is to be done ([`Effect`]).
+//!
+//! Data only, and serialisable: a recorded stream of events is a test case. Every effect that can
+//! fail is answered by an event; nothing else changes a unit's state.
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::{Invocation, JobId, UnitName};
+use crate::plan::{Enforcement, Failure};
+use crate::runtime::{TurnResult, Verdict};
+use crate::unit::Unit;
+
+/// The two clocks, read once per event by the daemon.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Now {
+    /// `CLOCK_BOOTTIME` in microseconds: for every duration and timer.
+    pub monotonic: u64,
+    /// `CLOCK_REALTIME` in microseconds since 1970: for showing only.
+    pub realtime: u64,
+}
+
+/// Number of one spawned process, counted by the engine; never reused within one daemon state.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct SpawnId(pub u64);
+
+/// Number of one timer; a fired timer whose id is no longer in force is ignored by construction.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct TimerId(pub u64);
+
+/// Number of one request, chosen by the daemon; the answer carries it back.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct RequestId(pub u64);
+
+/// Number of one message to an agent; never reused within one daemon state.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct InputId(pub u64);
+
+/// What a process is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// `ExecStartPre=`, by index. Runs in `control/`.
+    StartPre(u16),
+    /// The main process (`ExecStart=`, by index for oneshot; the runtime of an agent). In `agent/`.
+    Main(u16),
+    /// `ExecStartPost=`, by index. In `control/`.
+    StartPost(u16),
+    /// `ExecStop=`, by index. In `control/`.
+    Stop(u16),
+    /// `ExecStopPost=`, by index. In `control/`.
+    StopPost(u16),
+}
+
+/// How a process ended (wait(2)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExitStatus {
+    /// By exit(2), with this code.
+    Exited(u8),
+    /// By this signal.
+    Killed(i32),
+    /// By this signal, with a core dump.
+    Dumped(i32),
+    /// It is gone and nobody can say how (it died while neither daemon nor keeper could look).
+    Unknown,
+}
+
+/// Something happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Event {
+    /// A unit's definition became known, or was replaced by a newer one. What runs goes on.
+    Defined(Box<Unit>),
+    /// A unit's file is gone: forget the unit once it is inactive.
+    Undefined(UnitName),
+    /// Somebody asks for something; authorised already.
+    Requested {
+        /// Carried back by [`Effect::Answer`].
+        id: RequestId,
+        /// What is asked.
+        request: Request,
+    },
+    /// [`Effect::Spawn`]: the process exists, in its cgroup, not yet confined.
+    Spawned {
+        /// Whose.
+        unit: UnitName,
+        /// Which.
+        spawn: SpawnId,
+        /// Its process id.
+        pid: u32,
+    },
+    /// [`Effect::Spawn`]: the program has been executed.
+    Executed {
+        /// Whose.
+        unit: UnitName,
+        /// Which.
+        spawn: SpawnId,
+        /// What the kernel enforces on it.
+        enforcement: Enforcement,
+    },
+    /// [`Effect::Spawn`] failed; there is no process.
+    SpawnFailed {
+        /// Whose.
+        unit: UnitName,
+        /// Which.
+        spawn: SpawnId,
+        /// At which step and why.
+        failure: Failure,
+    },
+    /// A spawned process has ended and was reaped.
+    Exited {
+        /// Whose.
+        unit: UnitName,
+        /// Which.
+        spawn: SpawnId,
+        /// How.
+        status: ExitStatus,
+        /// What its runtime makes of that; `None` for plain commands.
+        verdict: Option<Verdict>,
+    },
+    /// The unit's cgroup holds no process any more.
+    Emptied {
+        /// Whose.
+        unit: UnitName,
+    },
+    /// The kernel killed a process of the unit for memory.
+    OutOfMemory {
+        /// Whose.
+        unit: UnitName,
+    },
+    /// [`Effect::Freeze`]: the kernel says that every process is frozen.
+    Frozen {
+        /// Whose.
+        unit: UnitName,
+    },
+    /// [`Effect::Thaw`]: the kernel says that nothing is frozen.
+    Thawed {
+        /// Whose.
+        unit: UnitName,
+    },
+    /// [`Effect::Freeze`] or [`Effect::Thaw`] is impossible here. After a failed freeze nothing is
+    /// left frozen.
+    FreezeFailed {
+        /// Whose.
+        unit: UnitName,
+        /// Why.
+        failure: Failure,
+    },
+    /// A timer set by [`Effect::SetTimer`] is due.
+    TimerFired {
+        /// Which.
+        timer: TimerId,
+    },
+    /// The unit said `READY=1`.
+    Ready {
+        /// Whose.
+        unit: UnitName,
+    },
+    /// The unit said `STATUS=…`.
+    StatusText {
+        /// Whose.
+        unit: UnitName,
+        /// What, cut to a bounded length.
+        text: String,
+    },
+    /// The agent took up a message (its runtime says so).
+    InputConsumed {
+        /// Whose.
+        unit: UnitName,
+    },
+    /// [`Effect::Deliver`]: the message is in the agent's standard input, whole.
+    InputDelivered {
+        /// Whose.
+        unit: UnitName,
+        /// Which.
+        input: InputId,
+    },
+    /// [`Effect::Deliver`] failed.
+    InputFailed {
+        /// Whose.
+        unit: UnitName,
+        /// Which.
+        input: InputId,
+        /// Why.
+        reason: String,
+    },
+    /// The agent's turn ended.
+    TurnEnded {
+        /// Whose.
+        unit: UnitName,
+        /// How.
+        result: TurnResult,
+    },
+    /// After a restart of the daemon: this process of the snapshot is still alive and watched.
+    Adopted {
+        /// Whose.
+        unit: UnitName,
+        /// Which.
+        spawn: SpawnId,
+    },
+}
+
+/// What somebody asks for. One meaning per verb, whoever asks and by whichever door.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Request {
+    /// Start with everything it needs.
+    Start {
+        /// Which.
+        unit: UnitName,
+        /// What to do about jobs in the way.
+        mode: JobMode,
+    },
+    /// Stop.
+    Stop {
+        /// Which.
+        unit: UnitName,
+        /// What to do about jobs in the way.
+        mode: JobMode,
+        /// Stop also the units that need it; without it such a stop is refused and names them.
+        force: bool,
+    },
+    /// Stop if running, then start.
+    Restart {
+        /// Which.
+        unit: UnitName,
+        /// What to do about jobs in the way.
+        mode: JobMode,
+    },
+    /// Freeze the agent's processes; the job ends when the kernel says so.
+    Pause {
+        /// Which.
+        unit: UnitName,
+        /// Why, for `status`.
+        reason: String,
+    },
+    /// Thaw, and deliver what was said meanwhile.
+    Resume {
+        /// Which.
+        unit: UnitName,
+    },
+    /// A message for the agent, delivered now, or on resume when paused.
+    Send {
+        /// To whom.
+        unit: UnitName,
+        /// What.
+        text: String,
+    },
+    /// Send a signal to processes of the unit.
+    Kill {
+        /// Which.
+        unit: UnitName,
+        /// Main process only, or all.
+        whom: Whom,
+        /// The signal.
+        signal: i32,
+    },
+    /// Forget the failure and the start limit.
+    ResetFailed {
+        /// Which; `None`: every unit.
+        unit: Option<UnitName>,
+    },
+    /// Drop a job.
+    Cancel {
+        /// Which.
+        job: JobId,
+    },
+}
+
+/// What to do about jobs that are in the way (systemctl(1), `--job-mode`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JobMode {
+    /// Replace conflicting jobs.
+    #[default]
+    Replace,
+    /// Fail if a conflicting job is pending.
+    Fail,
+    /// This unit only: neither requirements nor order.
+    IgnoreDependencies,
+}
+
+/// Which processes a signal goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Whom {
+    /// The main process.
+    Main,
+    /// Every process of the unit.
+    All,
+}
+
+/// What a job does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JobType {
+    /// Start.
+    Start,
+    /// Stop.
+    Stop,
+    /// Stop, then start.
+    Restart,
+    /// Freeze.
+    Pause,
+    /// Thaw.
+    Resume,
+}
+
+/// How a job ended (the words of systemd's `JobRemoved`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JobResult {
+    /// It did what it was for.
+    Done,
+    /// A newer job or a person took it back.
+    Canceled,
+    /// It took too long.
+    Timeout,
+    /// It could not.
+    Failed,
+    /// Something it requires failed.
+    Dependency,
+    /// There was nothing to do.
+    Skipped,
+}
+
+/// The answer to a request that was taken.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// A job was made (or an equal one was there already); [`Effect::JobEnded`] ends it.
+    Job(JobId),
+    /// The message was taken; it is delivered when the agent can read it.
+    Input(InputId),
+    /// Done.
+    Done,
+}
+
+/// A request that was not taken; each becomes one D-Bus error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case")]
+pub enum Refusal {
+    /// No such unit is loaded.
+    #[error("unit {0} is not known")]
+    NoSuchUnit(UnitName),
+    /// No such job.
+    #[error("there is no job {0}")]
+    NoSuchJob(JobId),
+    /// The verb makes no sense for this type of unit.
+    #[error("{unit} cannot be {verb}: {reason}")]
+    NotApplicable {
+        /// Which.
+        unit: UnitName,
+        /// Past participle: "paused", "sent a message".
+        verb: String,
+        /// Why.
+        reason: String,
+    },
+    /// It is not running.
+    #[error("{0} is not running")]
+    Inactive(UnitName),
+    /// It is paused already.
+    #[error("{0} is paused already")]
+    AlreadyPaused(UnitName),
+    /// It is not paused.
+    #[error("{0} is not paused")]
+    NotPaused(UnitName),
+    /// Others need it.
+    #[error("stopping {unit} would also stop {}", list(dependents))]
+    NeededBy {
+        /// Which.
+        unit: UnitName,
+        /// Who needs it.
+        dependents: Vec<UnitName>,
+    },
+    /// A job in the way, under [`JobMode::Fail`].
+    #[error("{unit} has a conflicting job {job}")]
+    Conflicting {
+        /// Which.
+        unit: UnitName,
+        /// The job.
+        job: JobId,
+    },
+    /// The order among the units has a cycle.
+    #[error("ordering cycle: {}", path(units))]
+    Cycle {
+        /// The path, first unit repeated at the end by the message.
+        units: Vec<UnitName>,
+    },
+    /// A required unit cannot be loaded.
+    #[error("{unit} requires {missing}, which is not known")]
+    MissingRequirement {
+        /// Which.
+        unit: UnitName,
+        /// What is missing.
+        missing: UnitName,
+    },
+    /// The unit's file has errors.
+    #[error("{unit} is not well defined: {reason}")]
+    BadUnit {
+        /// Which.
+        unit: UnitName,
+        /// The first error.
+        reason: String,
+    },
+    /// Too many messages wait already.
+    #[error("{unit} has {limit} messages waiting; try again when it has read some")]
+    InputQueueFull {
+        /// Which.
+        unit: UnitName,
+        /// How many are kept.
+        limit: usize,
+    },
+}
+
+fn list(units: &[UnitName]) -> String {
+    units
+        .iter()
+        .map(UnitName::as_str)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn path(units: &[UnitName]) -> String {
+    let mut names: Vec<&str> = units.iter().map(UnitName::as_str).collect();
+    names.extend(units.first().map(UnitName::as_str));
+    names.join(" -> ")
+}
+
+/// Something is to be done, in the order given.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[must_use = "an effect that is not performed leaves the engine waiting for its event"]
+pub enum Effect {
+    /// Start a process: make what is missing (cgroup, directories, files, sockets), run the stage.
+    /// Answered by [`Event::Spawned`] then [`Event::Executed`], or by [`Event::SpawnFailed`]; later
+    /// by [`Event::Exited`].
+    Spawn {
+        /// Whose.
+        unit: UnitName,
+        /// Which.
+        spawn: SpawnId,
+        /// What for.
+        role: Role,
+        /// Which start of the unit it belongs to.
+        invocation: Invocation,
+        /// A restart by policy: the runtime resumes its session.
+        resume: bool,
+    },
+    /// Send a signal. No answer; the processes' end is.
+    Signal {
+        /// Whose.
+        unit: UnitName,
+        /// To whom.
+        whom: Whom,
+        /// Which.
+        signal: i32,
+    },
+    /// Ask the runtime to end its turn (Claude Code: `interrupt`). No answer.
+    Interrupt {
+        /// Whose.
+        unit: UnitName,
+    },
+    /// Close the agent's standard input: nothing more will be said. No answer.
+    CloseInput {
+        /// Whose.
+        unit: UnitName,
+    },
+    /// Kill every process of the unit's cgroup at once (`cgroup.kill`), frozen or not. Answered by
+    /// [`Event::Emptied`].
+    KillAll {
+        /// Whose.
+        unit: UnitName,
+    },
+    /// Freeze `agent/`. Answered by [`Event::Frozen`] or [`Event::FreezeFailed`]; a later freeze or
+    /// thaw of the unit takes its place, and only the last one is answered.
+    Freeze {
+        /// Whose.
+        unit: UnitName,
+    },
+    /// Thaw `agent/`. Answered by [`Event::Thawed`] or [`Event::FreezeFailed`], as a freeze is.
+    Thaw {
+        /// Whose.
+        unit: UnitName,
+    },
+    /// Write a message to the agent's standard input. Answered by [`Event::InputDelivered`] or
+    /// [`Event::InputFailed`].
+    Deliver {
+        /// To whom.
+        unit: UnitName,
+        /// Which.
+        input: InputId,
+        /// What.
+        text: String,
+    },
+    /// Wake us at a time on the monotonic clock. Answered by [`Event::TimerFired`].
+    SetTimer {
+        /// Which.
+        timer: TimerId,
+        /// When, in microseconds.
+        at: u64,
+    },
+    /// The timer is not needed any more.
+    DropTimer {
+        /// Which.
+        timer: TimerId,
+    },
+    /// The unit has ended and nothing of it runs: remove cgroup, sockets and generated files, give
+    /// its dynamic uid back. No answer. Never removes home, workspace or logs.
+    Release {
+        /// Whose.
+        unit: UnitName,
+    },
+    /// The unit is undefined and inactive: forget it.
+    Forget {
+        /// Which.
+        unit: UnitName,
+    },
+    /// Answer a request.
+    Answer {
+        /// Which.
+        id: RequestId,
+        /// With what.
+        answer: Result<Answer, Refusal>,
+    },
+    /// A job was made.
+    JobNew {
+        /// Which.
+        job: JobId,
+        /// For whom.
+        unit: UnitName,
+        /// To do what.
+        kind: JobType,
+    },
+    /// A job ended; exactly once for every [`Effect::JobNew`].
+    JobEnded {
+        /// Which.
+        job: JobId,
+        /// Of whom.
+        unit: UnitName,
+        /// What it was for.
+        kind: JobType,
+        /// How it ended.
+        result: JobResult,
+    },
+    /// The unit's view changed: tell subscribers, keep its snapshot. At most once per unit and
+    /// event, after all other effects.
+    Changed {
+        /// Whose.
+        unit: UnitName,
+    },
+    /// A sentence for the unit's log and the event log ("start limit hit, giving up").
+    Log {
+        /// About whom.
+        unit: UnitName,
+        /// What, without the unit's name.
+        text: String,
+    },
+}

@@ -1,0 +1,95 @@
+//! Aether runs AI agents the way systemd runs services.
+//!
+//! Each agent (Claude Code, or any command) is a **unit**: declared in a small file, limited by a
+//! cgroup, confined by Landlock, supervised, logged, and given its own MCP server through which it
+//! reaches its memory and the other agents. This page is the architecture; from here every part
+//! can be found. Public items carry their own documentation.
+//!
+//! # Processes
+//!
+//! ```text
+//! aether-init                keeper: PID 1's small brother, a subreaper. Single-threaded.  [keeper]
+//!  └─ aetherd                the supervisor. May die at any moment.                        [daemon]
+//!      ├─ <units>            each in its own cgroup, started through the stage             [stage]
+//!      │   ├─ agent/         the unit's main processes (this part alone is frozen)
+//!      │   └─ control/       ExecStartPre= and its like
+//!      └─ aether-hub.service the agents' MCP servers and their memory; a unit like any     [hub]
+//! aetherctl                  the person's command                                          [ctl]
+//! aether-mcp                 stdio ↔ the unit's MCP socket; what an agent's MCP config names
+//! aether-agent               the program of hello.agent, a first agent without key or network
+//! ```
+//!
+//! aetherd runs as root and so parses little: unit files, D-Bus messages, notifications, lines of
+//! runtime output; SQLite and MCP live in the hub, under its own user and our own sandbox.
+//!
+//! # The way of a start
+//!
+//! `aetherctl start coder` → D-Bus message on the control socket → [`bus`] checks it against the
+//! contract (`dbus/*.xml`) and who is calling → `daemon::door` makes it a
+//! [`Request`](engine::event::Request) → [`engine`] makes a job, and when its turn has come the
+//! effect [`Spawn`](engine::event::Effect::Spawn) → `daemon::prepare` makes user, directories,
+//! cgroup and generated files ([`runtime`]), and has [`plan`] compile unit + policy + host into an
+//! [`ExecPlan`](plan::ExecPlan) → [`sys`] clones a fresh process from the same program, inside the
+//! cgroup already → [`stage`] carries the plan out step by step, reports, and becomes the program
+//! → the report's end is the event [`Executed`](engine::event::Event::Executed), the job is done,
+//! and everyone who subscribed is told.
+//!
+//! Output goes the other way: pipe → `daemon::output` (a thread that writes the log before it takes
+//! the bytes) → for structured runtimes [`runtime::stream`] → agent events → engine, log, bus.
+//!
+//! # Rooms and their law
+//!
+//! | room | what lives there | may use |
+//! |---|---|---|
+//! | [`name`], [`diagnostic`], [`place`] | words: names, findings with their place, directories | – |
+//! | [`unit`] | unit file text → [`Unit`](unit::Unit) | words |
+//! | [`engine`] | `handle(now, Event) -> Vec<Effect>`; all unit state | words, unit, the data of plan and runtime |
+//! | [`plan`] | `(Unit, Host) -> ExecPlan`; policies | words, unit, runtime's and engine's data |
+//! | [`runtime`] | what runtimes need, and what their output means | words, unit, plan's and engine's data |
+//! | [`sys`] | the only unsafe code and the only direct system calls | words, the data of plan, unit, engine |
+//! | [`stage`], [`keeper`] | the two special processes | plan, sys |
+//! | [`bus`] | the D-Bus wire, the contract, who may | engine, unit, plan, runtime (data) |
+//! | [`daemon`] | the one loop, and everything it does | all above |
+//! | [`hub`] | MCP servers, memory | bus client, sys |
+//! | [`ctl`] | the command | bus client, unit, plan, runtime, the daemon's file finder |
+//!
+//! `unit`, `engine`, `plan`, `runtime` are pure: no I/O, no clock, no randomness, no async, no
+//! unsafe code. `tests/it/layers.rs` reads the `use` lines and fails on a forbidden one; clippy's
+//! `disallowed-methods` forbids clocks, files and processes outside the rooms that do things.
+//!
+//! The engine's vocabulary names plain data of `plan` ([`Failure`](plan::Failure),
+//! [`Enforcement`](plan::Enforcement)) and `runtime` ([`Verdict`](runtime::Verdict),
+//! [`TurnResult`](runtime::TurnResult)): an event that says why a start failed carries the stage's
+//! own words instead of a copy of them.
+//!
+//! # Laws
+//!
+//! - **One actor owns all unit state**: [`engine::Engine`] in the daemon's one task. Nothing else
+//!   changes a unit's state; a failed effect is the next event.
+//! - **Crash-only**: `kill -9` of aetherd loses no agent, no written output, no exit status, no
+//!   queued message. What lives is read from the cgroup tree; what is held is in the keeper's
+//!   descriptor store; what was decided is in a snapshot per unit; how a child ended while nobody
+//!   looked is in the keeper's obituaries; what was read but not handled is in the log. The one
+//!   thing a death may do is repeat a chunk of output: bytes are logged before they are taken.
+//! - **The loop never blocks**: starts are made by one thread, output and the event log written by
+//!   two. Idle means no wake-up.
+//! - **Identity is the kernel's**: a caller is the cgroup of its process (SO_PEERPIDFD), then its
+//!   uid; never a name it sends or a token it holds.
+//! - **Nothing degrades silently**: what this kernel or user cannot enforce is a sentence in
+//!   `aetherctl status`, and `Require=` refuses instead.
+//! - **An agent's success is a verdict**, not an exit code: see [`runtime::Verdict`].
+
+pub mod bus;
+pub mod ctl;
+pub mod daemon;
+pub mod diagnostic;
+pub mod engine;
+pub mod hub;
+pub mod keeper;
+pub mod name;
+pub mod place;
+pub mod plan;
+pub mod runtime;
+pub mod stage;
+pub mod sys;
+pub mod unit;

@@ -1,0 +1,159 @@
+//! Unit files on disk: listing directories and reading files for [`crate::unit::search`], and what
+//! specifiers stand for on this machine.
+//!
+//! One reader for the daemon and for `aetherctl verify`, so that both find the same files.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use crate::place::Places;
+use crate::unit::SpecifierFacts;
+use crate::unit::search::Content;
+use crate::unit::syntax::MAX_FILE;
+
+/// Where units are looked for; those that `aetherctl run` made come first.
+#[must_use]
+pub fn directories(places: &Places) -> Vec<PathBuf> {
+    let mut all = vec![places.transient()];
+    all.extend(places.units.iter().cloned());
+    all
+}
+
+/// The names in a directory; none when there is no such directory.
+#[must_use]
+pub fn list(directory: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return vec![];
+    };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect()
+}
+
+/// Reads one file.
+#[must_use]
+pub fn read(path: &Path) -> Content {
+    if fs::read_link(path).is_ok_and(|target| target == Path::new("/dev/null")) {
+        return Content::Masked;
+    }
+    match text(path) {
+        Ok(text) => Content::Text(text),
+        Err(Fault::Absent) => Content::Absent,
+        Err(Fault::Other(_)) => Content::Unreadable,
+    }
+}
+
+/// Why [`read`] called a file unreadable.
+#[must_use]
+pub fn why_unreadable(path: &Path) -> String {
+    match text(path) {
+        Err(Fault::Other(reason)) => reason,
+        Ok(_) | Err(Fault::Absent) => "there are too many files".to_owned(),
+    }
+}
+
+enum Fault {
+    Absent,
+    Other(String),
+}
+
+fn text(path: &Path) -> Result<String, Fault> {
+    let fault = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => Fault::Absent,
+        _ => Fault::Other(error.to_string()),
+    };
+    // Opening a pipe or device may wait for ever.
+    if !fs::metadata(path).map_err(fault)?.is_file() {
+        return Err(Fault::Other("it is not a regular file".to_owned()));
+    }
+    let most = u64::try_from(MAX_FILE).unwrap_or(u64::MAX);
+    let mut bytes = vec![];
+    let file = fs::File::open(path).map_err(fault)?;
+    file.take(most.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(fault)?;
+    if bytes.len() > MAX_FILE {
+        return Err(Fault::Other(format!("it is longer than {MAX_FILE} bytes")));
+    }
+    String::from_utf8(bytes).map_err(|_| Fault::Other("it is not UTF-8".to_owned()))
+}
+
+/// What specifiers stand for in the manager that has these places.
+#[must_use]
+pub fn specifiers(places: &Places) -> SpecifierFacts {
+    let first = |path: &str| {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        text.lines().next().unwrap_or_default().trim().to_owned()
+    };
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let (uid, gid) = if places.system {
+        (nix::unistd::Uid::from_raw(0), nix::unistd::Gid::from_raw(0))
+    } else {
+        (nix::unistd::geteuid(), nix::unistd::getegid())
+    };
+    let user = nix::unistd::User::from_uid(uid).ok().flatten();
+    let group = nix::unistd::Group::from_gid(gid).ok().flatten();
+    let home = user
+        .as_ref()
+        .map_or_else(String::new, |user| user.dir.to_string_lossy().into_owned());
+    let place = |system: &str, name: &str, below: &str| {
+        if places.system {
+            system.to_owned()
+        } else {
+            variable(name).unwrap_or_else(|| format!("{home}/{below}"))
+        }
+    };
+    let state = place("/var/lib", "XDG_STATE_HOME", ".local/state");
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let of_release = |key: &str| {
+        release
+            .lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+            .map_or_else(String::new, |value| value.trim_matches('"').to_owned())
+    };
+    SpecifierFacts {
+        host_name: first("/proc/sys/kernel/hostname"),
+        machine_id: first("/etc/machine-id"),
+        boot_id: first("/proc/sys/kernel/random/boot_id").replace('-', ""),
+        kernel_release: first("/proc/sys/kernel/osrelease"),
+        architecture: architecture(),
+        user: user
+            .as_ref()
+            .map_or_else(String::new, |user| user.name.clone()),
+        uid: uid.as_raw(),
+        group: group.map_or_else(String::new, |group| group.name),
+        gid: gid.as_raw(),
+        shell: user.as_ref().map_or_else(String::new, |user| {
+            user.shell.to_string_lossy().into_owned()
+        }),
+        runtime_directory: if places.system {
+            "/run".to_owned()
+        } else {
+            variable("XDG_RUNTIME_DIR").unwrap_or_else(|| format!("/run/user/{uid}"))
+        },
+        cache_directory: place("/var/cache", "XDG_CACHE_HOME", ".cache"),
+        log_directory: if places.system {
+            "/var/log".to_owned()
+        } else {
+            format!("{state}/log")
+        },
+        configuration_directory: place("/etc", "XDG_CONFIG_HOME", ".config"),
+        temporary_directory: variable("TMPDIR").unwrap_or_else(|| "/tmp".to_owned()),
+        persistent_temporary_directory: variable("TMPDIR").unwrap_or_else(|| "/var/tmp".to_owned()),
+        os_id: of_release("ID"),
+        os_version: of_release("VERSION_ID"),
+        state_directory: state,
+        home,
+    }
+}
+
+/// As systemd names it.
+fn architecture() -> String {
+    match std::env::consts::ARCH {
+        "x86_64" => "x86-64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+    .to_owned()
+}

@@ -1,0 +1,423 @@
+//! Fragment and drop-ins → [`Unit`], with every diagnostic on the way.
+//!
+//! As in systemd, an assignment that cannot be read is ignored and the unit is loaded without it.
+//! The exception is this program's own law: **a unit never starts weaker than it is written.** It
+//! is not loaded at all when a mistake sits where confinement, identity, limits or the command
+//! itself are decided: anywhere in `[Sandbox]`, `[Budget]` or `[Approval]`, in a directive whose
+//! row is a guard (`User=`, `DynamicUser=`, `MemoryMax=`, `ExecStart=` …), in a section header,
+//! in an unknown directive that resembles a guard, or when there are too many to look at each. `verify` reports all of it alike.
+//! Read next: [`super::registry`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::name::{UnitName, UnitType};
+
+use super::nearest::nearest;
+use super::registry::{self, Directive, Draft, Given, Note, Section, Shape};
+use super::specifier::SpecifierFacts;
+use super::syntax::{self, Assignment, Document, MAX_DIAGNOSTICS, Span};
+use super::value::ValueError;
+use super::{Unit, check};
+
+/// One file of a unit. The first source is the fragment, the others its drop-ins in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Where it was found.
+    pub path: PathBuf,
+    /// What it says.
+    pub text: String,
+}
+
+/// What came of a unit's files.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// The unit; `None` when it cannot be used safely.
+    pub unit: Option<Unit>,
+    /// Everything found, in the order of the files.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Sections of systemd's other unit types.
+const FOREIGN_SECTIONS: [&str; 10] = [
+    "Automount",
+    "Mount",
+    "Path",
+    "Scope",
+    "Slice",
+    "Socket",
+    "Swap",
+    "Timer",
+    "Target",
+    "Device",
+];
+/// Sections of a later version of this program. Without the last two a unit would be weaker than
+/// written.
+const LATER_SECTIONS: [(&str, bool); 3] =
+    [("Desktop", false), ("Budget", true), ("Approval", true)];
+
+/// Puts a unit together.
+#[must_use]
+pub fn load(name: &UnitName, sources: &[Source], facts: &SpecifierFacts) -> Loaded {
+    let mut loader = Loader {
+        name,
+        facts,
+        draft: Draft::new(name.kind()),
+        diagnostics: vec![],
+        usable: true,
+        given: BTreeMap::new(),
+        failed: BTreeSet::new(),
+        warned: BTreeSet::new(),
+    };
+    let mut documents = vec![];
+    for source in sources {
+        let (document, diagnostics) = syntax::parse(&source.path, &source.text);
+        let index = documents.len();
+        let numbered = diagnostics
+            .into_iter()
+            .map(|diagnostic| (index, diagnostic));
+        loader.diagnostics.extend(numbered);
+        loader.document(File {
+            index,
+            document: &document,
+        });
+        documents.push(document);
+    }
+    check::check(&mut loader, &documents);
+    loader.finish(sources)
+}
+
+/// The file that is being read, and its number.
+#[derive(Clone, Copy)]
+struct File<'a> {
+    index: usize,
+    document: &'a Document,
+}
+
+pub(super) struct Loader<'a> {
+    pub(super) name: &'a UnitName,
+    facts: &'a SpecifierFacts,
+    pub(super) draft: Draft,
+    /// With the number of the document each is about.
+    diagnostics: Vec<(usize, Diagnostic)>,
+    usable: bool,
+    /// The last assignment of each key, read or not: document and place.
+    given: BTreeMap<&'static str, (usize, Span)>,
+    /// Keys of which at least one assignment had an error.
+    failed: BTreeSet<&'static str>,
+    /// What is warned of once only.
+    warned: BTreeSet<(Option<Section>, String)>,
+}
+
+impl Loader<'_> {
+    fn document(&mut self, file: File<'_>) {
+        // It is not known what is missing, so it is not known that it was harmless.
+        self.usable &= !file.document.damaged();
+        for part in file.document.sections() {
+            if part.name.is_empty() {
+                self.usable = false;
+            } else if let Some(section) = self.section(file, part) {
+                self.usable &= !(part.broken && section == Section::Sandbox);
+                for assignment in &part.assignments {
+                    self.assignment(file, section, assignment);
+                }
+            }
+        }
+    }
+
+    /// Finds out which section a header means; says why it means none.
+    fn section(&mut self, file: File<'_>, part: &syntax::Section) -> Option<Section> {
+        let name = part.name.as_str();
+        if name.starts_with("X-") {
+            return None;
+        }
+        let kind = self.name.kind();
+        let mut help = None;
+        let mut severity = Severity::Error;
+        let message = match Section::ALL.into_iter().find(|s| s.name() == name) {
+            Some(section) if section.belongs_to(kind) => return Some(section),
+            Some(section) => {
+                self.usable = false;
+                if matches!(section, Section::Service | Section::Agent) {
+                    help = match kind {
+                        UnitType::Agent => {
+                            Some("write [Agent]; it takes every directive of [Service]".to_owned())
+                        }
+                        UnitType::Service => {
+                            Some("write [Service], or name the file .agent".to_owned())
+                        }
+                        UnitType::Target => None,
+                    };
+                }
+                format!("a .{} unit has no section [{name}]", kind.suffix())
+            }
+            None => {
+                let later = LATER_SECTIONS.iter().find(|(later, _)| *later == name);
+                if let Some((_, guard)) = later {
+                    if !self.warned.insert((None, name.to_owned())) {
+                        return None;
+                    }
+                    if *guard {
+                        self.usable = false;
+                        help = Some("remove the section to run the unit without it".to_owned());
+                        format!(
+                            "section [{name}] is not implemented, and the unit would be weaker without it"
+                        )
+                    } else {
+                        severity = Severity::Warning;
+                        format!("section [{name}] is not implemented, ignoring")
+                    }
+                } else if FOREIGN_SECTIONS.contains(&name) {
+                    self.usable = false;
+                    format!("a .{} unit has no section [{name}]", kind.suffix())
+                } else {
+                    self.usable = false;
+                    let known = Section::ALL.into_iter().filter(|s| s.belongs_to(kind));
+                    help = Some(nearest(name, known.clone().map(Section::name)).map_or_else(
+                        || {
+                            let names: Vec<_> = known.map(|s| format!("[{}]", s.name())).collect();
+                            format!(
+                                "known sections are {}; names that begin with X- are left alone",
+                                names.join(" ")
+                            )
+                        },
+                        |near| format!("did you mean [{near}]?"),
+                    ));
+                    format!("unknown section [{name}]")
+                }
+            }
+        };
+        self.diagnostics.push((
+            file.index,
+            file.document.diagnose(severity, part.span, message, help),
+        ));
+        None
+    }
+
+    fn assignment(&mut self, file: File<'_>, section: Section, assignment: &Assignment) {
+        let key = assignment.key.as_str();
+        let Some(row) = registry::find(section, key) else {
+            self.unknown(file, section, assignment);
+            return;
+        };
+        self.given.insert(row.key, (file.index, assignment.span));
+        // An empty value of a single-valued directive asks for the default.
+        let reset = row.shape == Shape::Scalar && assignment.value.is_empty();
+        let value = if reset {
+            row.default_for(self.name.kind())
+        } else {
+            &assignment.value
+        };
+        let mut given = Given {
+            key: row.key,
+            value,
+            name: self.name,
+            facts: self.facts,
+            notes: vec![],
+        };
+        let result = (row.apply)(&mut self.draft, &mut given);
+        let notes = given.notes;
+        for Note { severity, error } in notes {
+            self.say(file, row, assignment, severity, error);
+        }
+        if let Err(error) = result {
+            self.say(file, row, assignment, Severity::Error, error);
+        }
+    }
+
+    fn say(
+        &mut self,
+        file: File<'_>,
+        row: &Directive,
+        assignment: &Assignment,
+        severity: Severity,
+        error: ValueError,
+    ) {
+        if severity == Severity::Error {
+            self.failed.insert(row.key);
+            self.usable &= !row.guard;
+        }
+        let span = match error.range {
+            Some(range) => assignment.locate(range),
+            None if assignment.value.is_empty() => assignment.span,
+            None => assignment.value_span(),
+        };
+        let message = format!("{}=: {}", row.key, error.message);
+        self.diagnostics.push((
+            file.index,
+            file.document.diagnose(severity, span, message, error.help),
+        ));
+    }
+
+    fn unknown(&mut self, file: File<'_>, section: Section, assignment: &Assignment) {
+        let key = assignment.key.as_str();
+        if key.starts_with("X-") {
+            return;
+        }
+        let place = section.name();
+        let mut severity = Severity::Error;
+        let mut help = None;
+        let message = if registry::is_unimplemented(section, key) {
+            if !self.warned.insert((Some(section), key.to_owned())) {
+                return;
+            }
+            if section == Section::Sandbox {
+                self.usable = false;
+                help = Some("remove the line to run the unit without it".to_owned());
+                format!("{key}= is not implemented, and the unit would be weaker without it")
+            } else {
+                severity = Severity::Warning;
+                if registry::is_confinement(key) {
+                    help = Some("use [Sandbox] to confine the unit".to_owned());
+                }
+                format!("{key}= is not implemented, ignoring")
+            }
+        } else {
+            // Guessing costs time, and nobody sees what comes after so many.
+            if self.diagnostics.len() >= MAX_DIAGNOSTICS {
+                self.usable = false;
+                let message = format!("unknown directive {key}= in [{place}]");
+                let found = file
+                    .document
+                    .diagnose(severity, assignment.span, message, None);
+                self.diagnostics.push((file.index, found));
+                return;
+            }
+            let keys = || registry::rows_of(section);
+            let near = nearest(key, keys().map(|row| row.key));
+            let elsewhere = || {
+                Section::ALL.into_iter().find(|other| {
+                    other.belongs_to(self.name.kind()) && registry::find(*other, key).is_some()
+                })
+            };
+            let meant = near.and_then(|near| registry::find(section, near));
+            let moved = elsewhere();
+            let guard = meant.is_some_and(|row| row.guard)
+                || moved
+                    .and_then(|other| registry::find(other, key))
+                    .is_some_and(|row| row.guard);
+            self.usable &= section != Section::Sandbox && !guard;
+            help = match (moved, near) {
+                (Some(other), _) => Some(format!("it belongs into [{}]", other.name())),
+                (None, Some(near)) => Some(format!("did you mean {near}=?")),
+                (None, None) => None,
+            };
+            format!("unknown directive {key}= in [{place}]")
+        };
+        self.diagnostics.push((
+            file.index,
+            file.document
+                .diagnose(severity, assignment.span, message, help),
+        ));
+    }
+
+    /// Whether a directive was written, even if its value could not be read.
+    pub(super) fn was_given(&self, key: &str) -> bool {
+        self.given.contains_key(key)
+    }
+
+    /// Whether a directive was written and could not be read.
+    pub(super) fn failed(&self, key: &str) -> bool {
+        self.failed.contains(key)
+    }
+
+    /// The unit is not loaded, for a reason that has its diagnostic.
+    pub(super) const fn unusable(&mut self) {
+        self.usable = false;
+    }
+
+    /// A finding about the unit as a whole, shown where `key` was last written.
+    pub(super) fn find(
+        &mut self,
+        documents: &[Document],
+        severity: Severity,
+        key: &str,
+        message: String,
+        help: &str,
+    ) {
+        let (index, span) = self.given.get(key).copied().unwrap_or_default();
+        if let Some(document) = documents.get(index) {
+            let help = (!help.is_empty()).then(|| help.to_owned());
+            self.diagnostics
+                .push((index, document.diagnose(severity, span, message, help)));
+        }
+    }
+
+    /// As [`Self::find`], for what makes the unit unusable.
+    pub(super) fn refuse(
+        &mut self,
+        documents: &[Document],
+        key: &str,
+        message: String,
+        help: &str,
+    ) {
+        self.usable = false;
+        self.find(documents, Severity::Error, key, message, help);
+    }
+
+    fn finish(mut self, sources: &[Source]) -> Loaded {
+        // In the order in which a person reads the files.
+        self.diagnostics
+            .sort_by_key(|(index, found)| (*index, found.line, found.column));
+        let hidden = self.diagnostics.len().saturating_sub(MAX_DIAGNOSTICS);
+        self.diagnostics.truncate(MAX_DIAGNOSTICS);
+        let mut diagnostics: Vec<Diagnostic> = self
+            .diagnostics
+            .into_iter()
+            .map(|(_, found)| found)
+            .collect();
+        if hidden > 0 {
+            let path = sources.first().map(|source| source.path.clone());
+            diagnostics.push(Diagnostic {
+                severity: Severity::Error,
+                path: path.unwrap_or_default(),
+                line: 0,
+                column: 0,
+                width: 0,
+                excerpt: String::new(),
+                message: format!("{hidden} more problems are not shown"),
+                help: None,
+            });
+        }
+        let Draft {
+            kind,
+            description,
+            documentation,
+            relations,
+            start_limit,
+            service,
+            agent,
+            sandbox,
+            mcp,
+            install,
+            tools_given: _,
+        } = self.draft;
+        let unit = Unit {
+            name: self.name.clone(),
+            fragment: sources.first().map(|source| source.path.clone()),
+            drop_ins: sources
+                .iter()
+                .skip(1)
+                .map(|source| source.path.clone())
+                .collect(),
+            transient: false,
+            description: description.unwrap_or_else(|| self.name.to_string()),
+            documentation,
+            relations,
+            start_limit,
+            service: (kind != UnitType::Target).then_some(service),
+            agent: (kind == UnitType::Agent).then_some(agent),
+            sandbox,
+            mcp,
+            install,
+        };
+        Loaded {
+            unit: (self.usable && !sources.is_empty()).then_some(unit),
+            diagnostics,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

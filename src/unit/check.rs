@@ -1,0 +1,116 @@
+//! What only a whole unit shows: directives that need, exclude or silence each other.
+
+use crate::diagnostic::Severity;
+use crate::name::UnitType;
+
+use super::assemble::Loader;
+use super::syntax::Document;
+use super::{Restart, RuntimeKind, StartType};
+
+/// Says everything about the unit as a whole. A directive that was written and could not be read
+/// has had its diagnostic and is not said to be missing.
+pub(super) fn check(loader: &mut Loader<'_>, documents: &[Document]) {
+    if loader.name.kind() == UnitType::Target {
+        return;
+    }
+    command(loader, documents);
+    restart(loader, documents);
+    user(loader, documents);
+}
+
+fn command(loader: &mut Loader<'_>, documents: &[Document]) {
+    let service = &loader.draft.service;
+    let (count, start) = (service.exec_start.len(), service.start);
+    let agent = loader.name.kind() == UnitType::Agent;
+    let own_command = agent && loader.draft.agent.runtime != RuntimeKind::Command;
+    if own_command {
+        if loader.draft.agent.goal.is_empty() {
+            if !loader.was_given("Goal") {
+                let message = "Runtime=claude-code needs Goal=".to_owned();
+                let help = "write what the agent shall reach: Goal=Make the failing tests pass";
+                loader.refuse(documents, "Runtime", message, help);
+            } else if !loader.failed("Goal") {
+                let message = "Goal= is empty, and Runtime=claude-code needs one".to_owned();
+                loader.refuse(documents, "Goal", message, "");
+            }
+            loader.unusable();
+        }
+        if count > 0 {
+            let message = "ExecStart= has no effect with Runtime=claude-code, ignoring".to_owned();
+            let help = "write Runtime=command to run a program of your own";
+            loader.find(documents, Severity::Warning, "ExecStart", message, help);
+        }
+        return;
+    }
+    if count == 0 && !loader.failed("ExecStart") && !loader.failed("Runtime") {
+        let help = "write ExecStart=/path/to/program";
+        let (key, message, help) = if loader.was_given("ExecStart") {
+            (
+                "ExecStart",
+                "ExecStart= is empty, and there is nothing to run",
+                help,
+            )
+        } else if agent && loader.was_given("Runtime") {
+            ("Runtime", "Runtime=command needs ExecStart=", help)
+        } else if agent {
+            let help = "write Runtime=claude-code with Goal=, or ExecStart=/path/to/program";
+            ("", "the agent has neither Runtime= nor ExecStart=", help)
+        } else {
+            ("", "the service has no ExecStart=", help)
+        };
+        loader.refuse(documents, key, message.to_owned(), help);
+    }
+    if count > 1 && start != StartType::Oneshot {
+        let message = format!("{count} commands in ExecStart=, which only Type=oneshot may have");
+        let help = "write Type=oneshot, or ExecStart= alone to drop the earlier commands";
+        loader.refuse(documents, "ExecStart", message, help);
+    }
+}
+
+fn restart(loader: &mut Loader<'_>, documents: &[Document]) {
+    let service = &loader.draft.service;
+    let (start, restart) = (service.start, service.restart);
+    let (steps, longest) = (service.restart_steps, service.restart_max_delay);
+    let first = service.restart_sec;
+    if start == StartType::Oneshot && matches!(restart, Restart::Always | Restart::OnSuccess) {
+        let message = "Type=oneshot cannot be started again after success".to_owned();
+        let help = "write Restart=on-failure";
+        loader.refuse(documents, "Restart", message, help);
+    }
+    if steps > 0 && longest.is_none() && !loader.was_given("RestartMaxDelaySec") {
+        let message = "RestartSteps= has no effect without RestartMaxDelaySec=".to_owned();
+        let help = "write for example RestartMaxDelaySec=5min";
+        loader.find(documents, Severity::Warning, "RestartSteps", message, help);
+    }
+    if steps == 0 && longest.is_some() && !loader.was_given("RestartSteps") {
+        let message = "RestartMaxDelaySec= has no effect without RestartSteps=".to_owned();
+        let help = "write for example RestartSteps=5";
+        loader.find(
+            documents,
+            Severity::Warning,
+            "RestartMaxDelaySec",
+            message,
+            help,
+        );
+    }
+    if longest.is_some_and(|longest| longest < first) {
+        let message = "RestartMaxDelaySec= is shorter than RestartSec=".to_owned();
+        loader.find(
+            documents,
+            Severity::Warning,
+            "RestartMaxDelaySec",
+            message,
+            "",
+        );
+    }
+}
+
+fn user(loader: &mut Loader<'_>, documents: &[Document]) {
+    let exec = &loader.draft.service.exec;
+    let Some(user) = exec.user.clone().filter(|_| exec.dynamic_user) else {
+        return;
+    };
+    let message = format!("with DynamicUser=yes an existing user {user} is used as it is");
+    let help = "write DynamicUser=no to mean that user, or leave User= out";
+    loader.find(documents, Severity::Warning, "User", message, help);
+}

@@ -1,0 +1,371 @@
+//! The unit language: text of unit files → [`Unit`].
+//!
+//! Pure: reading files is the daemon's (and `verify`'s) work. The way of the text: `syntax`
+//! (lossless, with spans) → `registry` (one row per directive: section, key, parser, default,
+//! documentation) with `value` and `specifier` → `assemble` (fragment, then drop-ins in order)
+//! → [`Unit`] and every [`Diagnostic`](crate::diagnostic::Diagnostic) on the way. `search` says
+//! which files those are, `transient` writes the file of a unit made on the command line.
+//!
+//! Any text at all may be given to [`load`], [`syntax::parse`] and [`transient::write`]: they
+//! answer in bounded time and never panic.
+//!
+//! A [`Unit`] is what the rest of the program believes: no strings that still need parsing, no
+//! specifiers, every default filled in.
+
+#![forbid(unsafe_code)]
+
+pub mod assemble;
+mod check;
+mod nearest;
+pub mod registry;
+pub mod search;
+pub mod specifier;
+pub mod syntax;
+pub mod transient;
+pub mod value;
+
+pub use assemble::{Loaded, Source, load};
+pub use specifier::SpecifierFacts;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::UnitName;
+
+/// One loaded unit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Unit {
+    /// Its name.
+    pub name: UnitName,
+    /// The main file; `None` for units made by the daemon itself.
+    pub fragment: Option<PathBuf>,
+    /// Drop-ins, in the order in which they were applied.
+    pub drop_ins: Vec<PathBuf>,
+    /// Made by `aetherctl run` and gone when it ends.
+    pub transient: bool,
+    /// `Description=`; the name where none is given.
+    pub description: String,
+    /// `Documentation=`.
+    pub documentation: Vec<String>,
+    /// Who needs whom, and in which order.
+    pub relations: Relations,
+    /// `StartLimitIntervalSec=`, `StartLimitBurst=`.
+    pub start_limit: StartLimit,
+    /// What is run; `None` for targets.
+    pub service: Option<Service>,
+    /// What makes it an agent; `Some` for `.agent` units only.
+    pub agent: Option<Agent>,
+    /// `[Sandbox]`.
+    pub sandbox: Sandbox,
+    /// `[MCP]`.
+    pub mcp: Mcp,
+    /// `[Install]`.
+    pub install: Install,
+}
+
+/// Dependencies (systemd.unit(5)); requirement and order are separate things.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relations {
+    /// `Requires=`: started with us; we fail if they fail to start (when ordered after them) and
+    /// stop when they are stopped.
+    pub requires: Vec<UnitName>,
+    /// `Wants=`: started with us; we do not care how that ends.
+    pub wants: Vec<UnitName>,
+    /// `PartOf=`: stopped and restarted with them.
+    pub part_of: Vec<UnitName>,
+    /// `Conflicts=`: starting one stops the other.
+    pub conflicts: Vec<UnitName>,
+    /// `Before=`.
+    pub before: Vec<UnitName>,
+    /// `After=`.
+    pub after: Vec<UnitName>,
+}
+
+/// How many starts within how much time, before the unit is `failed (start-limit-hit)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartLimit {
+    /// Zero switches the limit off.
+    pub interval: Duration,
+    /// Starts allowed within the interval. Starts asked for by a person do not count.
+    pub burst: u32,
+}
+
+impl Default for StartLimit {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(10),
+            burst: 5,
+        }
+    }
+}
+
+/// What `[Service]` and `[Agent]` have in common (systemd.service, .exec, .kill,
+/// .resource-control).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    /// `Type=`.
+    pub start: StartType,
+    /// `ExecStartPre=`, in order.
+    pub exec_start_pre: Vec<Command>,
+    /// `ExecStart=`; several for oneshot only; none for agents whose runtime builds it.
+    pub exec_start: Vec<Command>,
+    /// `ExecStartPost=`.
+    pub exec_start_post: Vec<Command>,
+    /// `ExecStop=`.
+    pub exec_stop: Vec<Command>,
+    /// `ExecStopPost=`.
+    pub exec_stop_post: Vec<Command>,
+    /// `RemainAfterExit=`.
+    pub remain_after_exit: bool,
+    /// `Restart=`.
+    pub restart: Restart,
+    /// `RestartSec=`: the first delay.
+    pub restart_sec: Duration,
+    /// `RestartSteps=`: from the first delay to the largest in so many steps; 0: always the first.
+    pub restart_steps: u32,
+    /// `RestartMaxDelaySec=`: the largest delay; `None`: always the first.
+    pub restart_max_delay: Option<Duration>,
+    /// `SuccessExitStatus=`, beside 0 and the four polite signals.
+    pub success_exit: ExitSet,
+    /// `RestartPreventExitStatus=`.
+    pub restart_prevent_exit: ExitSet,
+    /// `TimeoutStartSec=`; `None`: no limit.
+    pub timeout_start: Option<Duration>,
+    /// `TimeoutStopSec=`; `None`: no limit.
+    pub timeout_stop: Option<Duration>,
+    /// `RuntimeMaxSec=`; `None`: no limit. Time paused is not counted.
+    pub runtime_max: Option<Duration>,
+    /// `KillMode=`.
+    pub kill_mode: KillMode,
+    /// `KillSignal=`, a signal number.
+    pub kill_signal: i32,
+    /// `OOMPolicy=`.
+    pub oom_policy: OomPolicy,
+    /// How its processes are set up.
+    pub exec: Exec,
+    /// What it may use.
+    pub resources: Resources,
+}
+
+/// `Type=`: when a start counts as done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StartType {
+    /// As soon as the process exists.
+    Simple,
+    /// When the program has been executed (default here: the stage tells us for nothing).
+    #[default]
+    Exec,
+    /// When the process has exited with success.
+    Oneshot,
+    /// When it says `READY=1` (sd_notify(3)).
+    Notify,
+}
+
+/// `Restart=`: after which ends to start again (the table of systemd.service(5)).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Restart {
+    /// Never.
+    #[default]
+    No,
+    /// After a clean end.
+    OnSuccess,
+    /// After an unclean exit code, signal, timeout, watchdog or out of memory.
+    OnFailure,
+    /// As on-failure without unclean exit codes.
+    OnAbnormal,
+    /// After an uncaught signal only.
+    OnAbort,
+    /// After any end that nobody asked for.
+    Always,
+}
+
+/// `KillMode=` (systemd.kill(5)).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KillMode {
+    /// The signal goes to every process of the unit (systemd's default).
+    #[default]
+    ControlGroup,
+    /// The signal goes to the main process, the final kill to all.
+    Mixed,
+    /// The signal goes to the main process; the final kill still goes to all: with us nothing of a
+    /// stopped unit stays behind.
+    Process,
+}
+
+/// `OOMPolicy=`: what one process killed for memory means for the unit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OomPolicy {
+    /// Stop the unit with result `oom-kill`.
+    #[default]
+    Stop,
+    /// Say so and go on.
+    Continue,
+    /// Kill the rest at once, result `oom-kill`.
+    Kill,
+}
+
+/// Exit codes and signals, as in `SuccessExitStatus=`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExitSet {
+    /// Exit codes.
+    pub codes: Vec<u8>,
+    /// Signal numbers.
+    pub signals: Vec<i32>,
+}
+
+/// One command line of an `Exec…=` directive, words split, specifiers expanded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// The program: an absolute path, or a name to be found in the unit's `PATH`.
+    pub program: String,
+    /// All arguments, `argv[0]` first.
+    pub argv: Vec<String>,
+    /// `-`: a failure is not a failure.
+    pub ignore_failure: bool,
+    /// `+`: without the unit's user and sandbox.
+    pub privileged: bool,
+    /// `:`: `$VARIABLE` is left as it stands.
+    pub no_environment: bool,
+}
+
+/// How processes are set up (systemd.exec(5)).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Exec {
+    /// `User=`: a name or number.
+    pub user: Option<String>,
+    /// `Group=`: a name or number.
+    pub group: Option<String>,
+    /// `SupplementaryGroups=`.
+    pub supplementary_groups: Vec<String>,
+    /// `DynamicUser=`: a uid of its own from our range; the default of `.agent` units.
+    pub dynamic_user: bool,
+    /// `WorkingDirectory=`; `None`: the workspace of an agent, `/` of a service.
+    pub working_directory: Option<PathBuf>,
+    /// `Environment=`, later assignments win.
+    pub environment: BTreeMap<String, String>,
+    /// `EnvironmentFile=`, with `-` for "may be missing".
+    pub environment_files: Vec<(PathBuf, bool)>,
+    /// `PassEnvironment=`: taken from the daemon's own environment.
+    pub pass_environment: Vec<String>,
+    /// `UMask=`.
+    pub umask: u32,
+    /// `Nice=`, -20 to 19.
+    pub nice: Option<i32>,
+    /// `OOMScoreAdjust=`, -1000 to 1000.
+    pub oom_score_adjust: Option<i32>,
+    /// `Limit…=` by the name after `Limit` (`NOFILE`), soft and hard; `u64::MAX` is infinity.
+    pub limits: BTreeMap<String, (u64, u64)>,
+    /// `StateDirectory=`: created below the state place, owned by the unit's user.
+    pub state_directories: Vec<PathBuf>,
+    /// `RuntimeDirectory=`.
+    pub runtime_directories: Vec<PathBuf>,
+    /// `NoNewPrivileges=`; agents always have it.
+    pub no_new_privileges: bool,
+    /// `CapabilityBoundingSet=`: names kept; `None`: all. Agents keep none.
+    pub capability_bounding: Option<Vec<String>>,
+    /// `AmbientCapabilities=`.
+    pub ambient_capabilities: Vec<String>,
+    /// `LogMaxBytes=`: size at which an output file is rotated.
+    pub log_max_bytes: u64,
+    /// `LogMaxFiles=`: how many rotated files are kept.
+    pub log_max_files: u32,
+}
+
+/// What a unit may use (systemd.resource-control(5)). `None`: no limit.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Resources {
+    /// `MemoryHigh=` in bytes.
+    pub memory_high: Option<u64>,
+    /// `MemoryMax=` in bytes.
+    pub memory_max: Option<u64>,
+    /// `MemorySwapMax=` in bytes.
+    pub memory_swap_max: Option<u64>,
+    /// `CPUQuota=`: thousandths of one processor (150 % is 1500).
+    pub cpu_quota: Option<u32>,
+    /// `CPUWeight=`, 1 to 10000.
+    pub cpu_weight: Option<u32>,
+    /// `TasksMax=`.
+    pub tasks_max: Option<u64>,
+}
+
+/// `[Agent]`, beyond what it shares with a service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Agent {
+    /// `Runtime=`.
+    pub runtime: RuntimeKind,
+    /// `RuntimeBinary=`: instead of looking in `PATH`.
+    pub runtime_binary: Option<PathBuf>,
+    /// `Goal=`.
+    pub goal: String,
+    /// `Model=`.
+    pub model: Option<String>,
+    /// `Role=`.
+    pub role: Option<String>,
+    /// `Workspace=`: a shared workspace's name or an absolute path; `None`: the agent's own.
+    pub workspace: Option<String>,
+    /// `Terminal=`: interactive, in a PTY.
+    pub terminal: bool,
+    /// `AllowedTools=`: tools of the runtime that need no one's permission.
+    pub allowed_tools: Vec<String>,
+    /// `PermissionMode=`: the runtime's own permission mode, passed on.
+    pub permission_mode: Option<String>,
+}
+
+/// `Runtime=`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RuntimeKind {
+    /// Claude Code.
+    ClaudeCode,
+    /// Any program, from `ExecStart=`.
+    #[default]
+    Command,
+}
+
+/// `[Sandbox]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sandbox {
+    /// `Policy=`: the stem of a file in `policies/`; `none` for no confinement.
+    pub policy: String,
+    /// `ReadOnlyPaths=`: may be read beside what the policy says.
+    pub read_only_paths: Vec<PathBuf>,
+    /// `ReadWritePaths=`.
+    pub read_write_paths: Vec<PathBuf>,
+    /// `ExecPaths=`: may be read and executed.
+    pub exec_paths: Vec<PathBuf>,
+    /// `ConnectTCP=`: ports that may be connected to. `None`: as the policy says.
+    pub connect_tcp: Option<Vec<u16>>,
+    /// `BindTCP=`: ports that may be bound.
+    pub bind_tcp: Option<Vec<u16>>,
+    /// `Require=`: refuse to start where the kernel lacks one of these (`landlock:4`, `cgroup` …).
+    pub require: Vec<String>,
+}
+
+/// `[MCP]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mcp {
+    /// `Tools=`: the groups offered by Aether's own server; empty: no server.
+    pub tools: Vec<String>,
+    /// `Server=NAME:COMMAND`: further servers for the runtime.
+    pub servers: Vec<(String, Command)>,
+}
+
+/// `[Install]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Install {
+    /// `WantedBy=`.
+    pub wanted_by: Vec<UnitName>,
+    /// `RequiredBy=`.
+    pub required_by: Vec<UnitName>,
+    /// `Alias=`.
+    pub alias: Vec<UnitName>,
+    /// `Also=`.
+    pub also: Vec<UnitName>,
+}

@@ -1,0 +1,108 @@
+//! `[Service]` and `[Agent]`: what a unit may use (systemd.resource-control(5)).
+
+use super::{Directive, Section};
+use crate::unit::value::{ValueError, bytes, integer, permille};
+
+const fn row(
+    key: &'static str,
+    syntax: &'static str,
+    example: &'static str,
+    doc: &'static str,
+    apply: super::Apply,
+) -> Directive {
+    // A limit that is not there because of a typing mistake is no limit: every row is a guard.
+    Directive::new(Section::Service, key, syntax, example, doc, apply).guard()
+}
+
+pub(super) const ROWS: &[Directive] = &[
+    row(
+        "MemoryHigh",
+        "BYTES",
+        "2G",
+        "The memory of all processes together above which they are slowed down and made to give \
+         some back.",
+        |draft, given| {
+            draft.service.resources.memory_high = memory(given.value)?;
+            Ok(())
+        },
+    )
+    .default("infinity"),
+    row(
+        "MemoryMax",
+        "BYTES",
+        "4G",
+        "The memory of all processes together that is never exceeded: beyond it the kernel kills \
+         (see OOMPolicy=).",
+        |draft, given| {
+            let limit = memory(given.value)?;
+            if limit == Some(0) {
+                return Err(ValueError::new("nothing can run in no memory")
+                    .help("write for example 512M or 4G"));
+            }
+            draft.service.resources.memory_max = limit;
+            Ok(())
+        },
+    )
+    .default("infinity"),
+    row(
+        "MemorySwapMax",
+        "BYTES",
+        "0",
+        "The swap space of all processes together that is never exceeded.",
+        |draft, given| {
+            draft.service.resources.memory_swap_max = memory(given.value)?;
+            Ok(())
+        },
+    )
+    .default("infinity"),
+    row(
+        "CPUQuota",
+        "PERCENT",
+        "150%",
+        "The processor time of all processes together, as a share of one processor: 200% is two. \
+         Without it there is no limit.",
+        |draft, given| {
+            draft.service.resources.cpu_quota = match given.value {
+                "" => None,
+                text => Some(permille(text)?),
+            };
+            Ok(())
+        },
+    ),
+    row(
+        "CPUWeight",
+        "NUMBER",
+        "50",
+        "The share of processor time when there is not enough for all, from 1 to 10000; others \
+         have 100.",
+        |draft, given| {
+            draft.service.resources.cpu_weight = match given.value {
+                "" => None,
+                text => Some(integer(text, 1, 10_000)?),
+            };
+            Ok(())
+        },
+    ),
+    row(
+        "TasksMax",
+        "NUMBER",
+        "512",
+        "The most processes and threads at a time.",
+        |draft, given| {
+            draft.service.resources.tasks_max = match given.value {
+                "infinity" => None,
+                text if text.ends_with('%') => {
+                    let error = ValueError::new("a share of the machine is not supported here");
+                    return Err(error.help("write a number, for example 512"));
+                }
+                text => Some(integer(text, 1, u64::from(u32::MAX))?),
+            };
+            Ok(())
+        },
+    )
+    .default("infinity"),
+];
+
+fn memory(text: &str) -> Result<Option<u64>, ValueError> {
+    Ok(Some(bytes(text)?).filter(|size| *size != u64::MAX))
+}

@@ -1,0 +1,307 @@
+//! `[Service]` and `[Agent]`: what is run, when it counts as started, how it ends and is restarted
+//! (systemd.service(5), systemd.kill(5)).
+
+use std::time::Duration;
+
+use super::{Directive, Given, Section};
+use crate::unit::value::{self, Escapes, ValueError, boolean, choice, duration, integer, signal};
+use crate::unit::{ExitSet, KillMode, OomPolicy, Restart, StartType};
+
+const fn row(
+    key: &'static str,
+    syntax: &'static str,
+    example: &'static str,
+    doc: &'static str,
+    apply: super::Apply,
+) -> Directive {
+    Directive::new(Section::Service, key, syntax, example, doc, apply)
+}
+
+const COMMAND: &str = "COMMAND";
+const STATUSES: &str = "STATUS…";
+
+pub(super) const ROWS: &[Directive] = &[
+    row(
+        "Type",
+        "simple|exec|oneshot|notify",
+        "oneshot",
+        "When a start counts as done: simple, as soon as the process exists; exec, when the \
+         program has been executed; oneshot, when it has exited with success; notify, when it \
+         says READY=1 (sd_notify(3)).",
+        |draft, given| {
+            draft.service.start = choice(
+                given.value,
+                &[
+                    ("simple", StartType::Simple),
+                    ("exec", StartType::Exec),
+                    ("oneshot", StartType::Oneshot),
+                    ("notify", StartType::Notify),
+                ],
+            )?;
+            Ok(())
+        },
+    )
+    .default("exec")
+    .guard(),
+    row(
+        "ExecStart",
+        COMMAND,
+        "/usr/bin/worker --once",
+        "The command that is the unit. Words are split at white space; quotes and C-style escapes \
+         are as in systemd.service(5). Prefixes: - ignores a failure, + runs without the unit's \
+         user and sandbox, : leaves $VARIABLES alone, @ takes the second word as argv[0]. Several \
+         commands (several lines, or a lone ; between them) only with Type=oneshot. An agent \
+         whose runtime brings its own command needs none.",
+        |draft, given| given.commands(&mut draft.service.exec_start),
+    )
+    .list()
+    .guard(),
+    row(
+        "ExecStartPre",
+        COMMAND,
+        "/usr/bin/prepare",
+        "Commands that run before ExecStart=, one after the other; the first that fails fails the \
+         start.",
+        |draft, given| given.commands(&mut draft.service.exec_start_pre),
+    )
+    .list()
+    .guard(),
+    row(
+        "ExecStartPost",
+        COMMAND,
+        "/usr/bin/announce",
+        "Commands that run when the start counts as done.",
+        |draft, given| given.commands(&mut draft.service.exec_start_post),
+    )
+    .list()
+    .guard(),
+    row(
+        "ExecStop",
+        COMMAND,
+        "/usr/bin/say-goodbye",
+        "Commands that ask the running unit to stop, before any signal is sent.",
+        |draft, given| given.commands(&mut draft.service.exec_stop),
+    )
+    .list()
+    .guard(),
+    row(
+        "ExecStopPost",
+        COMMAND,
+        "/usr/bin/clean-up",
+        "Commands that run when the unit has ended, however it did.",
+        |draft, given| given.commands(&mut draft.service.exec_stop_post),
+    )
+    .list()
+    .guard(),
+    row(
+        "RemainAfterExit",
+        "yes|no",
+        "yes",
+        "Whether the unit stays active when its processes have exited with success.",
+        |draft, given| {
+            draft.service.remain_after_exit = boolean(given.value)?;
+            Ok(())
+        },
+    )
+    .default("no"),
+    row(
+        "Restart",
+        "no|on-success|on-failure|on-abnormal|on-abort|always",
+        "on-failure",
+        "After which ends to start again: on-success, a clean one; on-failure, an unclean exit \
+         code, signal, timeout or memory running out; on-abnormal, as on-failure without exit \
+         codes; on-abort, an uncaught signal; always, any that nobody asked for.",
+        |draft, given| {
+            draft.service.restart = choice(
+                given.value,
+                &[
+                    ("no", Restart::No),
+                    ("on-success", Restart::OnSuccess),
+                    ("on-failure", Restart::OnFailure),
+                    ("on-abnormal", Restart::OnAbnormal),
+                    ("on-abort", Restart::OnAbort),
+                    ("always", Restart::Always),
+                ],
+            )?;
+            Ok(())
+        },
+    )
+    .default("no"),
+    row(
+        "RestartSec",
+        "TIME",
+        "2s",
+        "How long to wait before starting again; with RestartSteps= the first delay.",
+        |draft, given| {
+            draft.service.restart_sec = duration(given.value)?.ok_or_else(|| {
+                ValueError::new("the delay cannot be infinite").help("write Restart=no instead")
+            })?;
+            Ok(())
+        },
+    )
+    .default("100ms"),
+    row(
+        "RestartSteps",
+        "NUMBER",
+        "5",
+        "In how many steps the delay grows from RestartSec= to RestartMaxDelaySec=; 0: it does \
+         not grow.",
+        |draft, given| {
+            draft.service.restart_steps = integer(given.value, 0, 1_000)?;
+            Ok(())
+        },
+    )
+    .default("0"),
+    row(
+        "RestartMaxDelaySec",
+        "TIME",
+        "5min",
+        "The longest delay before starting again; infinity: it does not grow.",
+        |draft, given| {
+            draft.service.restart_max_delay = duration(given.value)?;
+            Ok(())
+        },
+    )
+    .default("infinity"),
+    row(
+        "SuccessExitStatus",
+        STATUSES,
+        "75 SIGUSR1",
+        "Exit codes, status names (TEMPFAIL) and signals that are a success, beside 0 and SIGHUP, \
+         SIGINT, SIGTERM and SIGPIPE.",
+        |draft, given| statuses(given, &mut draft.service.success_exit),
+    )
+    .list(),
+    row(
+        "RestartPreventExitStatus",
+        STATUSES,
+        "78",
+        "Exit codes, status names and signals after which the unit is not started again, whatever \
+         Restart= says.",
+        |draft, given| statuses(given, &mut draft.service.restart_prevent_exit),
+    )
+    .list(),
+    row(
+        "TimeoutStartSec",
+        "TIME",
+        "5min",
+        "How long a start may take before the unit is stopped and failed; 0 or infinity: as long \
+         as it likes.",
+        |draft, given| {
+            draft.service.timeout_start = timeout(given)?;
+            Ok(())
+        },
+    )
+    .default("90s")
+    .agents("120s"),
+    row(
+        "TimeoutStopSec",
+        "TIME",
+        "10s",
+        "How long a stop may take before all that is left is killed; 0 or infinity: as long as it \
+         likes.",
+        |draft, given| {
+            draft.service.timeout_stop = timeout(given)?;
+            Ok(())
+        },
+    )
+    .default("90s"),
+    row(
+        "TimeoutSec",
+        "TIME",
+        "30s",
+        "TimeoutStartSec= and TimeoutStopSec= at once.",
+        |draft, given| {
+            if !given.is_empty() {
+                draft.service.timeout_start = timeout(given)?;
+                draft.service.timeout_stop = draft.service.timeout_start;
+            }
+            Ok(())
+        },
+    ),
+    row(
+        "RuntimeMaxSec",
+        "TIME",
+        "8h",
+        "How long the unit may run before it is stopped and failed (timeout). Time for which it \
+         is paused does not count.",
+        |draft, given| {
+            draft.service.runtime_max = match duration(given.value)? {
+                Some(Duration::ZERO) => {
+                    let error = ValueError::new("the unit could never run");
+                    return Err(error.help("write infinity for no limit"));
+                }
+                limit => limit,
+            };
+            Ok(())
+        },
+    )
+    .default("infinity"),
+    row(
+        "KillMode",
+        "control-group|mixed|process",
+        "mixed",
+        "Who gets the stop signal: control-group, every process; mixed and process, the main one. \
+         What is left after TimeoutStopSec= is killed in any case, and nothing stays behind.",
+        |draft, given| {
+            draft.service.kill_mode = choice(
+                given.value,
+                &[
+                    ("control-group", KillMode::ControlGroup),
+                    ("mixed", KillMode::Mixed),
+                    ("process", KillMode::Process),
+                ],
+            )?;
+            Ok(())
+        },
+    )
+    .default("control-group"),
+    row(
+        "KillSignal",
+        "SIGNAL",
+        "SIGINT",
+        "The signal that asks to stop, by name or number.",
+        |draft, given| {
+            draft.service.kill_signal = signal(given.value)?;
+            Ok(())
+        },
+    )
+    .default("SIGTERM"),
+    row(
+        "OOMPolicy",
+        "stop|continue|kill",
+        "kill",
+        "What it means when the kernel kills one process of the unit for want of memory: stop the \
+         unit with the result oom-kill, go on, or kill the rest at once.",
+        |draft, given| {
+            draft.service.oom_policy = choice(
+                given.value,
+                &[
+                    ("stop", OomPolicy::Stop),
+                    ("continue", OomPolicy::Continue),
+                    ("kill", OomPolicy::Kill),
+                ],
+            )?;
+            Ok(())
+        },
+    )
+    .default("stop"),
+];
+
+/// A timeout where 0 means none, as systemd has it for starts and stops.
+fn timeout(given: &Given<'_>) -> Result<Option<Duration>, ValueError> {
+    Ok(duration(given.value)?.filter(|time| !time.is_zero()))
+}
+
+fn statuses(given: &mut Given<'_>, set: &mut ExitSet) -> Result<(), ValueError> {
+    if given.is_empty() {
+        *set = ExitSet::default();
+        return Ok(());
+    }
+    for word in given.words(Escapes::Keep)? {
+        if let Err(error) = value::exit_status(&word.text, set) {
+            given.error(error.at(word.range));
+        }
+    }
+    Ok(())
+}

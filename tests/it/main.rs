@@ -1,0 +1,25 @@
+//! Aether from outside: real programs, real processes, real kernels. One binary.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "tests: a failure is a panic with its place, and they start programs and read files"
+)]
+
+mod bus;
+mod cgroup;
+mod claude;
+mod control;
+mod ctl;
+mod hub;
+mod keeper;
+mod layers;
+mod live;
+mod model;
+mod stage;
+mod story;
+#[cfg(target_arch = "x86_64")]
+mod vm;
+mod watch;
