@@ -20,6 +20,10 @@ bench:
     cargo build --release --locked
     cargo bench --locked --bench spine
 
+# Coverage-guided fuzzing, a minute for each target (needs g++).
+fuzz:
+    tests/fuzz/run
+
 # The public documentation, beginning with the architecture page.
 docs:
     cargo doc --no-deps --document-private-items

@@ -13,6 +13,7 @@ mod cgroup;
 mod claude;
 mod control;
 mod ctl;
+mod fuzz;
 mod hub;
 mod keeper;
 mod layers;
