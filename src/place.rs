@@ -126,10 +126,17 @@ impl Places {
         }
     }
 
-    /// The control socket (D-Bus, peer to peer).
+    /// The control socket (D-Bus, peer to peer), which everyone may connect to.
     #[must_use]
     pub fn bus_socket(&self) -> PathBuf {
         self.runtime.join("private")
+    }
+
+    /// The same for the manager's own user alone: however many crowd the other one, its owner
+    /// gets in.
+    #[must_use]
+    pub fn owner_socket(&self) -> PathBuf {
+        self.runtime.join("owner")
     }
 
     /// Unit files that `aetherctl run` made; searched before all others.

@@ -58,6 +58,17 @@ impl Results {
     }
 }
 
+async fn wait_in_line(path: &Path) -> io::Result<tokio::net::UnixStream> {
+    let path = path.to_owned();
+    let connect = move || std::os::unix::net::UnixStream::connect(path);
+    let waited = tokio::time::timeout(PATIENCE, tokio::task::spawn_blocking(connect)).await;
+    let stream = waited
+        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+        .map_err(io::Error::other)??;
+    stream.set_nonblocking(true)?;
+    tokio::net::UnixStream::from_std(stream)
+}
+
 /// A connection to the daemon.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -90,7 +101,13 @@ impl Client {
             path: path.to_owned(),
             reason,
         };
-        let stream = match tokio::net::UnixStream::connect(path).await {
+        let connected = match tokio::net::UnixStream::connect(path).await {
+            // So many are waiting to be let in that there is no room to wait (connect(2)); a
+            // blocking connect waits for it.
+            Err(full) if full.kind() == io::ErrorKind::WouldBlock => wait_in_line(path).await,
+            other => other,
+        };
+        let stream = match connected {
             Ok(stream) => stream,
             Err(source)
                 if matches!(
@@ -115,6 +132,18 @@ impl Client {
             .map_err(|_| refused("the daemon does not answer".to_owned()))?
             .map_err(|e| refused(format!("the daemon closed the connection ({e})")))?;
         Ok(Self::over(stream))
+    }
+
+    /// [`Client::connect`] to the first of these sockets that lets us in: the owner's, then
+    /// everyone's.
+    ///
+    /// # Errors
+    /// Of the last one.
+    pub async fn connect_first(owner: &Path, everyone: &Path) -> Result<Self, ClientError> {
+        match Self::connect(owner).await {
+            Ok(client) => Ok(client),
+            Err(_) => Self::connect(everyone).await,
+        }
     }
 
     fn over(stream: MessageStream) -> Self {

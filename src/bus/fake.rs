@@ -188,7 +188,7 @@ impl Fake {
             })
         };
         tokio::spawn(serve(
-            listener,
+            vec![listener],
             own,
             identify,
             asks,

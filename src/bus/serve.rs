@@ -64,11 +64,12 @@ impl Default for Limits {
     }
 }
 
-/// Serves `listener` until the daemon no longer takes questions.
+/// Serves `listeners` until the daemon no longer takes questions; their connections share the
+/// limits.
 ///
 /// `manager_uid` is the user this manager runs as, who may do everything (with root).
 pub async fn serve(
-    listener: UnixListener,
+    listeners: Vec<UnixListener>,
     manager_uid: u32,
     identify: impl Fn(&UnixStream) -> io::Result<Caller>,
     asks: mpsc::Sender<Asked>,
@@ -83,6 +84,15 @@ pub async fn serve(
         limits,
         count: Mutex::new(Count::default()),
     });
+    let all = listeners.iter().map(|one| accept(one, &identify, &door));
+    futures_util::future::join_all(all).await;
+}
+
+async fn accept(
+    listener: &UnixListener,
+    identify: &impl Fn(&UnixStream) -> io::Result<Caller>,
+    door: &Arc<Door>,
+) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -96,7 +106,7 @@ pub async fn serve(
         let Ok(caller) = identify(&stream) else {
             continue;
         };
-        if let Some(place) = Place::take(&door, &caller) {
+        if let Some(place) = Place::take(door, &caller) {
             tokio::spawn(converse(stream, caller, place));
         }
     }

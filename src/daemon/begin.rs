@@ -80,7 +80,14 @@ async fn live(places: Places, mut inherited: Inherited) -> Result<ExitCode, Stri
 
     let store = Store::from_env().map_err(say("use the descriptor store"))?;
     let bus_socket = places.bus_socket();
-    let bus_listener = listener(&mut inherited, "bus", &bus_socket, store.as_ref())?;
+    let owner_socket = places.owner_socket();
+    let mut listen = |name: &str, path: &Path, mode: u32| {
+        listener(&mut inherited, name, path, mode, store.as_ref())
+    };
+    let listeners = [
+        listen("owner", &owner_socket, 0o600)?,
+        listen("bus", &bus_socket, 0o666)?,
+    ];
     let notify_path = places.runtime.join("notify");
     let notify = notify_socket(&mut inherited, &notify_path, store.as_ref())?;
     let keeper_link = inherited.remove(keeper::SOCKET_NAME).map(Arc::new);
@@ -158,7 +165,7 @@ async fn live(places: Places, mut inherited: Inherited) -> Result<ExitCode, Stri
     daemon.adopt(kept, &mut inherited);
     drop(inherited);
     tasks(&daemon, &occurrences)?;
-    doors(bus_listener, &tree, publisher, &occurrences)?;
+    doors(listeners, &tree, publisher, &occurrences)?;
     if let Some(store) = &daemon.store
         && let Err(error) = store.ready()
     {
@@ -179,6 +186,7 @@ async fn live(places: Places, mut inherited: Inherited) -> Result<ExitCode, Stri
         ));
     }
     let _ = std::fs::remove_file(bus_socket);
+    let _ = std::fs::remove_file(owner_socket);
     if let Err(error) = tree.remove() {
         tracing::warn!("our cgroup stays behind: {error}");
     }
@@ -221,12 +229,13 @@ fn spare_ourselves() -> Option<i32> {
     }
 }
 
-/// The control socket. Everyone may connect: who calls is what the kernel says, and what they may
-/// do is decided per call.
+/// A control socket. Everyone may connect to one of them: who calls is what the kernel says, and
+/// what they may do is decided per call.
 fn listener(
     inherited: &mut Inherited,
     name: &str,
     path: &Path,
+    mode: u32,
     store: Option<&Store>,
 ) -> Result<UnixListener, String> {
     let cannot = |error: io::Error| format!("cannot listen on {}: {error}", path.display());
@@ -242,7 +251,7 @@ fn listener(
             }
             let _ = std::fs::remove_file(path);
             let listener = UnixListener::bind(path).map_err(cannot)?;
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
                 .map_err(cannot)?;
             if let Some(store) = store {
                 let _ = store.keep(name, &[listener.as_fd()]);
@@ -359,13 +368,16 @@ fn tasks(daemon: &Daemon, sender: &mpsc::Sender<Occurrence>) -> Result<(), Strin
 }
 
 fn doors(
-    listener: UnixListener,
+    listeners: [UnixListener; 2],
     tree: &Arc<Tree>,
     publisher: Publisher,
     sender: &mpsc::Sender<Occurrence>,
 ) -> Result<(), String> {
-    let listener =
-        tokio::net::UnixListener::from_std(listener).map_err(say("listen for clients"))?;
+    let listeners: Result<Vec<_>, _> = listeners
+        .into_iter()
+        .map(tokio::net::UnixListener::from_std)
+        .collect();
+    let listeners = listeners.map_err(say("listen for clients"))?;
     let (asks, mut asked) = mpsc::channel(QUEUE);
     let sender = sender.clone();
     tokio::spawn(async move {
@@ -386,7 +398,7 @@ fn doors(
         })
     };
     tokio::spawn(serve(
-        listener,
+        listeners,
         user::own_uid(),
         identify,
         asks,

@@ -38,10 +38,7 @@ impl Daemon {
                     Err(denial) => Err(denial),
                 }
             }
-            Ask::Unit(name) => self.load(&name).map(|()| {
-                self.settle();
-                Told::Unit(Box::new(self.unit_facts(&name)))
-            }),
+            Ask::Unit(name) => self.look(&name).map(|facts| Told::Unit(Box::new(facts))),
             Ask::Units => Ok(Told::Units(self.all_facts())),
             Ask::Jobs => Ok(Told::Jobs(self.job_facts())),
             Ask::Manager => Ok(Told::Manager(Box::new(self.manager_facts()))),

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::bus::ask::Denial;
+use crate::bus::ask::{Denial, UnitFacts};
 use crate::daemon::Daemon;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::engine::event::Event;
@@ -21,6 +21,9 @@ pub(super) const HUB: &str = "aether-hub.service";
 
 /// How far a unit's requirements are followed when it is loaded.
 const MAX_CLOSURE: usize = 1_000;
+
+/// systemd's word for a unit without a file.
+const MISSING: &str = "not-found";
 
 /// What is known of unit files.
 #[derive(Debug)]
@@ -84,7 +87,7 @@ impl Library {
         match self.read.get(name) {
             Some(reading) if !reading.state.is_empty() => reading.state,
             _ if defined => "loaded",
-            _ => "not-found",
+            _ => MISSING,
         }
     }
 
@@ -99,8 +102,20 @@ impl Library {
         self.read.remove(name);
     }
 
-    /// Reads a unit's files.
+    /// Reads a unit's files and keeps what was found on the way. Of a unit without any there is
+    /// nothing to keep: anybody may name units that do not exist.
     fn load(&mut self, name: &UnitName) -> Result<Unit, Denial> {
+        let (reading, result) = self.look(name);
+        if reading.state == MISSING {
+            self.read.remove(name);
+        } else {
+            self.read.insert(name.clone(), reading);
+        }
+        result
+    }
+
+    /// Reads a unit's files.
+    fn look(&self, name: &UnitName) -> (Reading, Result<Unit, Denial>) {
         let mut reading = Reading::default();
         let result = match search::find(name, &self.directories, list, read) {
             Found::Files(sources) => {
@@ -131,7 +146,7 @@ impl Library {
                 )))
             }
             Found::Missing => {
-                reading.state = "not-found";
+                reading.state = MISSING;
                 Err(Denial::NoUnitFile {
                     name: name.clone(),
                     searched: self.directories.clone(),
@@ -146,8 +161,7 @@ impl Library {
                 )))
             }
         };
-        self.read.insert(name.clone(), reading);
-        result
+        (reading, result)
     }
 }
 
@@ -172,13 +186,7 @@ impl Daemon {
     /// Reads the unit and everything it needs, and tells the engine. A unit that runs keeps the
     /// definition it was started with until `daemon-reload`.
     pub(super) fn load(&mut self, name: &UnitName) -> Result<(), Denial> {
-        if name.is_template() {
-            return Err(Denial::Failed(format!(
-                "{name} is a template; name an instance, such as {}x.{}",
-                name.prefix().to_owned() + "@",
-                name.kind().suffix()
-            )));
-        }
+        no_template(name)?;
         let mut todo = vec![name.clone()];
         let mut seen = BTreeSet::new();
         while let Some(next) = todo.pop() {
@@ -201,6 +209,30 @@ impl Daemon {
             }
         }
         Ok(())
+    }
+
+    /// What is known of a unit; of one that the engine does not know, what its files say.
+    ///
+    /// Looking leaves nothing behind: a template has as many instances as one can think of names,
+    /// and whoever may only look must not fill the memory with them.
+    pub(super) fn look(&mut self, name: &UnitName) -> Result<UnitFacts, Denial> {
+        if self.engine.definition(name).is_some() {
+            self.load(name)?;
+            self.settle();
+            return Ok(self.unit_facts(name));
+        }
+        no_template(name)?;
+        let (reading, result) = self.library.look(name);
+        let mut unit = result?;
+        if self.tree.kind() != Kind::None {
+            imply(&mut unit);
+        }
+        Ok(UnitFacts {
+            load_state: reading.state,
+            diagnostics: reading.diagnostics,
+            unit: Some(Arc::new(unit)),
+            ..self.unit_facts(name)
+        })
     }
 
     fn is_busy(&self, name: &UnitName) -> bool {
@@ -229,6 +261,17 @@ impl Daemon {
         }
         Ok(Arc::new(unit))
     }
+}
+
+fn no_template(name: &UnitName) -> Result<(), Denial> {
+    if !name.is_template() {
+        return Ok(());
+    }
+    Err(Denial::Failed(format!(
+        "{name} is a template; name an instance, such as {}@x.{}",
+        name.prefix(),
+        name.kind().suffix()
+    )))
 }
 
 /// What every unit with an MCP server has beside what its file says: the hub is wanted, and comes

@@ -60,7 +60,14 @@ fn dbus_send_is_answered() {
             })
         };
         let limits = Limits::default();
-        tokio::spawn(serve(listener, 0, identify, asks, Publisher::new(), limits));
+        tokio::spawn(serve(
+            vec![listener],
+            0,
+            identify,
+            asks,
+            Publisher::new(),
+            limits,
+        ));
         let address = socket.display().to_string();
 
         let ask = |arguments| {

@@ -529,7 +529,7 @@ fn serve(socket: &Path) {
         };
         let limits = aether::bus::serve::Limits::default();
         tokio::spawn(aether::bus::serve::serve(
-            listener,
+            vec![listener],
             0,
             identify,
             asks,

@@ -14,6 +14,7 @@ mod claude;
 mod control;
 mod ctl;
 mod fuzz;
+mod hostile;
 mod hub;
 mod keeper;
 mod layers;

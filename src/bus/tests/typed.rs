@@ -187,7 +187,7 @@ async fn a_client_waiting_for_a_job_learns_that_the_daemon_is_gone() {
     let listener = tokio::net::UnixListener::bind(&socket).unwrap();
     let (asks, inbox) = tokio::sync::mpsc::channel(1);
     let serving = crate::bus::serve::serve(
-        listener,
+        vec![listener],
         0,
         |stream| {
             let uid = stream.peer_cred()?.uid();
