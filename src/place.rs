@@ -175,6 +175,20 @@ impl Places {
         self.unit_state(unit).join("home")
     }
 
+    /// A unit's temporary files. Kept apart from [`Self::runtime`], which it could fill: there is
+    /// what the next daemon must know.
+    #[must_use]
+    pub fn unit_tmp(&self, unit: &UnitName) -> PathBuf {
+        self.unit_state(unit).join("tmp")
+    }
+
+    /// Where the directories of `RuntimeDirectory=` are: in one of their own, because the
+    /// supervisor's own files are beside it.
+    #[must_use]
+    pub fn runtime_directories(&self) -> PathBuf {
+        self.runtime.join("directory")
+    }
+
     /// An agent's own workspace, where its `Workspace=` names no shared one.
     #[must_use]
     pub fn workspace(&self, unit: &UnitName) -> PathBuf {

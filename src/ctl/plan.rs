@@ -141,7 +141,7 @@ fn assign(unit: &Unit, places: &Places, assumed: &mut Assumptions) -> Assignment
         home,
         workspace,
         user: name,
-        tmp: places.unit_state(&unit.name).join("tmp"),
+        tmp: places.unit_tmp(&unit.name),
         runtime: places.unit_runtime(&unit.name),
         expect_cgroup: Some(format!("0::/{}/{}", places.cgroup, unit.name)),
         mcp_socket: (!unit.mcp.tools.is_empty()).then(|| places.mcp_socket(&unit.name)),

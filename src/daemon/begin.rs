@@ -22,6 +22,7 @@ use crate::daemon::hands::{Hands, Workshop};
 use crate::daemon::journal::Journal;
 use crate::daemon::load::Library;
 use crate::daemon::output::Output;
+use crate::daemon::sweep::Sweeper;
 use crate::daemon::{Daemon, Occurrence, snapshot};
 use crate::engine::Engine;
 use crate::keeper;
@@ -120,6 +121,8 @@ async fn live(places: Places, mut inherited: Inherited) -> Result<ExitCode, Stri
         stage: StageImage::current().map_err(say("open our own program"))?,
         environment: std::env::vars().collect::<BTreeMap<_, _>>(),
         notify_socket: notify_path,
+        sweeper: Sweeper::start(&[&places.runtime, &places.state])
+            .map_err(say("empty the trash"))?,
         oom_score_adjust,
     };
     let hands = Hands::start(workshop, done).map_err(say("start the hands"))?;

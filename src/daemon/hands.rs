@@ -14,6 +14,7 @@ use std::sync::mpsc as std_mpsc;
 use tokio::sync::mpsc;
 
 use crate::daemon::prepare;
+use crate::daemon::sweep::Sweeper;
 use crate::daemon::users::Users;
 use crate::engine::event::{Role, SpawnId};
 use crate::name::UnitName;
@@ -33,6 +34,7 @@ pub(crate) struct Workshop {
     /// The daemon's own environment, for `PassEnvironment=`.
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) notify_socket: PathBuf,
+    pub(crate) sweeper: Sweeper,
     /// What units get for `oom_score_adj`, where ours is lower.
     pub(crate) oom_score_adjust: Option<i32>,
 }

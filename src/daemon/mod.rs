@@ -57,6 +57,7 @@ mod perform;
 mod prepare;
 mod record;
 mod snapshot;
+mod sweep;
 mod users;
 
 pub use begin::main;

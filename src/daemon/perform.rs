@@ -117,8 +117,20 @@ impl Daemon {
         invocation: Invocation,
         resume: bool,
     ) {
-        // What is about to be done must be known to a daemon that comes after a sudden death.
-        self.save(unit);
+        // What is about to be done must be known to a daemon that comes after a sudden death: it
+        // would take an agent that no snapshot names for a stranger.
+        if let Err(error) = self.save_for_start(unit) {
+            let failure = Failure {
+                step: "snapshot".to_owned(),
+                errno: error.raw_os_error().unwrap_or(0),
+                detail: format!(
+                    "cannot write it to {}: {error}",
+                    self.places.snapshots().display()
+                ),
+                help: Some("free some room there, and start it again".to_owned()),
+            };
+            return self.fail_spawn(unit.clone(), spawn, failure);
+        }
         let Some(definition) = self.engine.definition(unit).cloned() else {
             return;
         };

@@ -17,9 +17,7 @@ use crate::name::UnitName;
 use crate::plan::{Assignment, Failure};
 use crate::runtime::{self, GeneratedFile, Launch, Memory};
 use crate::sys::cgroup::{Kind, Part};
-use crate::sys::file::{
-    Owner, directory_beneath, read_beneath, read_regular, remove_beneath, write_beneath,
-};
+use crate::sys::file::{Owner, directory_beneath, read_beneath, read_regular, write_beneath};
 use crate::sys::user::{account, give, group, own_gid, own_name, own_uid};
 use crate::sys::{host, limits, pipe, policyfile, process, pty};
 use crate::unit::{Command, Unit};
@@ -60,6 +58,17 @@ pub(crate) fn start(workshop: &Workshop, users: &mut Users, order: Start) -> Res
         gid: who.gid,
     };
     made.uid = who.uid;
+    if !order.grouped {
+        // After a crash of the machine something may be there from before.
+        let state = workshop.places.unit_state(&unit.name);
+        workshop
+            .sweeper
+            .discard(&workshop.places.state, &state, Path::new("tmp"))
+            .map_err(broke(
+                "directory",
+                format!("cannot clear {}/tmp", state.display()),
+            ))?;
+    }
     let mut assignment = directories(workshop, unit, owner)?;
     assignment.uid = who.uid;
     assignment.gid = who.gid;
@@ -221,10 +230,16 @@ fn environment(
             ("AETHER_CONTROL_GROUP", workshop.tree.path().to_owned()),
             (
                 "STATE_DIRECTORY",
-                state_directories(&places.unit_state(&unit.name), exec),
+                joined(&places.unit_state(&unit.name), &exec.state_directories),
+            ),
+            (
+                "RUNTIME_DIRECTORY",
+                joined(&places.runtime_directories(), &exec.runtime_directories),
             ),
         ] {
-            assignment.passed_environment.push((name.to_owned(), value));
+            if !value.is_empty() {
+                assignment.passed_environment.push((name.to_owned(), value));
+            }
         }
     }
     for name in &exec.pass_environment {
@@ -252,12 +267,11 @@ fn environment(
     Ok(())
 }
 
-/// `$STATE_DIRECTORY`: absolute, separated by colons.
-fn state_directories(state: &Path, exec: &crate::unit::Exec) -> String {
-    let all: Vec<String> = exec
-        .state_directories
+/// `$STATE_DIRECTORY` and its like (systemd.exec(5)): absolute, separated by colons.
+fn joined(root: &Path, names: &[PathBuf]) -> String {
+    let all: Vec<String> = names
         .iter()
-        .map(|name| state.join(name).display().to_string())
+        .map(|name| root.join(name).display().to_string())
         .collect();
     all.join(":")
 }
@@ -394,8 +408,8 @@ fn directories(workshop: &Workshop, unit: &Unit, owner: Owner) -> Result<Assignm
         ))
     };
     within(&state, Path::new("home"), 0o700)?;
-    // A fresh directory for temporary files at every boot; it is the unit's alone.
-    within(&runtime, Path::new("tmp"), 0o700)?;
+    // A fresh directory for temporary files; it is the unit's alone.
+    within(&state, Path::new("tmp"), 0o700)?;
     let home = places.home(&unit.name);
     let workspace = match unit
         .agent
@@ -430,15 +444,16 @@ fn directories(workshop: &Workshop, unit: &Unit, owner: Owner) -> Result<Assignm
             made.push(state.join(name));
         }
         for name in &service.exec.runtime_directories {
-            ours(&places.runtime)?;
-            within(&places.runtime, name, 0o755)?;
-            made.push(places.runtime.join(name));
+            let root = places.runtime_directories();
+            ours(&root)?;
+            within(&root, name, 0o755)?;
+            made.push(root.join(name));
         }
     }
     Ok(Assignment {
         home,
         workspace,
-        tmp: runtime.join("tmp"),
+        tmp: places.unit_tmp(&unit.name),
         directories: made,
         ..Assignment::default()
     })
@@ -515,10 +530,13 @@ fn write_files(
 ) -> Result<(), Failure> {
     let root = workshop.places.unit_runtime(&unit.name);
     let state = workshop.places.unit_state(&unit.name);
-    let system = Owner {
-        uid: own_uid(),
-        gid: owner.gid,
-    };
+    let (parents, system) = (
+        owner,
+        Owner {
+            uid: own_uid(),
+            gid: owner.gid,
+        },
+    );
     for file in files {
         let cannot = || broke("files", format!("cannot write {}", file.path.display()));
         let (base, relative) = if let Ok(relative) = file.path.strip_prefix(&root) {
@@ -537,11 +555,12 @@ fn write_files(
         } else {
             (owner, file.mode)
         };
+        // What is on the way there is the unit's, whoever owns the file.
         write_beneath(
             base,
             relative,
-            owner,
-            mode,
+            (owner, mode),
+            parents,
             file.content.as_bytes(),
             file.keep,
         )
@@ -560,16 +579,18 @@ pub(crate) fn release(
     if let Err(error) = workshop.tree.group(unit).remove() {
         problems.push(format!("cannot remove the cgroup: {error}"));
     }
-    let runtime = &workshop.places.runtime;
-    let mut remove = |parent: &Path, name: &Path| {
-        if let Err(error) = remove_beneath(parent, name) {
+    let places = &workshop.places;
+    let mut discard = |root: &Path, parent: &Path, name: &Path| {
+        if let Err(error) = workshop.sweeper.discard(root, parent, name) {
             let path = parent.join(name);
             problems.push(format!("cannot remove {}: {error}", path.display()));
         }
     };
-    remove(&runtime.join("unit"), Path::new(unit.as_str()));
+    let unit_path = Path::new(unit.as_str());
+    discard(&places.runtime, &places.runtime.join("unit"), unit_path);
+    discard(&places.state, &places.unit_state(unit), Path::new("tmp"));
     for name in runtime_directories {
-        remove(runtime, name);
+        discard(&places.runtime, &places.runtime_directories(), name);
     }
     problems
 }

@@ -4,6 +4,7 @@
 //! that a sudden death leaves the old or the new state. Nothing here is a record of the past: that
 //! is the event log's.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
@@ -59,13 +60,22 @@ pub(super) struct KeptHeld {
 #[derive(Debug, Default)]
 pub(super) struct Saved {
     reserved: Option<Counters>,
+    /// Units whose definition could not be written.
+    undefined: BTreeSet<UnitName>,
 }
 
 impl Daemon {
-    /// Writes the unit's file.
+    /// Writes the unit's file; that it cannot is said, and the old one stays.
     pub(super) fn save(&self, unit: &UnitName) {
+        if let Err(error) = self.try_save(unit) {
+            tracing::error!("{unit}: its snapshot cannot be written: {error}");
+        }
+    }
+
+    /// Writes the unit's file.
+    fn try_save(&self, unit: &UnitName) -> io::Result<()> {
         let Some(state) = self.engine.snapshot(unit) else {
-            return;
+            return Ok(());
         };
         let processes = self
             .processes
@@ -95,25 +105,40 @@ impl Daemon {
             processes,
             held,
         };
-        let path = self.places.snapshots().join(unit.as_str());
-        if let Err(error) = write_json(&path, &kept) {
-            tracing::error!("{unit}: its snapshot cannot be written: {error}");
-        }
+        write_json(&self.places.snapshots().join(unit.as_str()), &kept)
     }
 
     /// Writes the unit's definition, as the engine has it: what runs keeps it over a restart.
-    pub(super) fn save_definition(&self, unit: &Unit) {
-        let path = self
-            .places
-            .snapshots()
-            .join(format!("{}.definition", unit.name));
-        if let Err(error) = write_json(&path, unit) {
+    pub(super) fn save_definition(&mut self, unit: &Unit) {
+        if let Err(error) = self.try_save_definition(unit) {
             tracing::error!("{}: its definition cannot be kept: {error}", unit.name);
         }
     }
 
+    fn try_save_definition(&mut self, unit: &Unit) -> io::Result<()> {
+        let place = self.places.snapshots();
+        let written = write_json(&place.join(format!("{}.definition", unit.name)), unit);
+        if written.is_ok() {
+            self.saved.undefined.remove(&unit.name);
+        } else {
+            self.saved.undefined.insert(unit.name.clone());
+        }
+        written
+    }
+
+    /// Writes everything that a new daemon must know of a unit that is about to be started.
+    pub(super) fn save_for_start(&mut self, unit: &UnitName) -> io::Result<()> {
+        if self.saved.undefined.contains(unit)
+            && let Some(definition) = self.engine.definition(unit).cloned()
+        {
+            self.try_save_definition(&definition)?;
+        }
+        self.try_save(unit)
+    }
+
     /// The unit is forgotten.
-    pub(super) fn drop_snapshot(&self, unit: &UnitName) {
+    pub(super) fn drop_snapshot(&mut self, unit: &UnitName) {
+        self.saved.undefined.remove(unit);
         let path = self.places.snapshots();
         let _ = std::fs::remove_file(path.join(unit.as_str()));
         let _ = std::fs::remove_file(path.join(format!("{unit}.definition")));

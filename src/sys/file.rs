@@ -85,15 +85,15 @@ pub fn directory_beneath(root: &Path, relative: &Path, owner: Owner, mode: u32) 
 }
 
 /// Writes a whole file below `root`, replacing an older one in one step; with `keep` an existing
-/// one stays as it is.
+/// one stays as it is. Missing directories on the way are made for `parents`.
 ///
 /// # Errors
 /// ELOOP where a link is in the way; those of open(2), write(2), rename(2).
 pub fn write_beneath(
     root: &Path,
     relative: &Path,
-    owner: Owner,
-    mode: u32,
+    (owner, mode): (Owner, u32),
+    parents: Owner,
     content: &[u8],
     keep: bool,
 ) -> io::Result<()> {
@@ -102,7 +102,7 @@ pub fn write_beneath(
         .map(Path::new)
         .ok_or(io::ErrorKind::InvalidInput)?;
     let parent = relative.parent().unwrap_or_else(|| Path::new(""));
-    let directory = descend(root, parent, owner, 0o700)?;
+    let directory = descend(root, parent, parents, 0o700)?;
     let there: nix::Result<FileStat> = fstatat(&directory, name, AtFlags::AT_SYMLINK_NOFOLLOW);
     if keep && there.is_ok() {
         return Ok(());
@@ -176,6 +176,18 @@ fn read_opened(place: BorrowedFd<'_>, most: u64) -> io::Result<Vec<u8>> {
         ));
     }
     Ok(content)
+}
+
+/// Moves `name` of one directory to another of the same file system. Neither is a link, nor is a
+/// link followed in the names.
+///
+/// # Errors
+/// Those of renameat(2); `NotFound` where there is nothing of that name.
+pub fn move_beneath(from: &Path, name: &Path, to: &Path, new: &Path) -> io::Result<()> {
+    let flags = OFlag::O_DIRECTORY | OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    let from = open(from, flags, Mode::empty())?;
+    let to = open(to, flags, Mode::empty())?;
+    Ok(renameat(&from, name, &to, new)?)
 }
 
 /// Directories this deep are emptied where they are; what is deeper is moved up first.
@@ -289,8 +301,8 @@ mod tests {
             write_beneath(
                 place.path(),
                 Path::new("a/b/c.json"),
+                (me(), 0o600),
                 me(),
-                0o600,
                 text.as_bytes(),
                 keep,
             )
@@ -361,8 +373,8 @@ mod tests {
         let result = write_beneath(
             place.path(),
             Path::new("a/c.json"),
+            (me(), 0o600),
             me(),
-            0o600,
             b"x",
             false,
         );
@@ -371,8 +383,8 @@ mod tests {
         let up = write_beneath(
             place.path(),
             Path::new("../c.json"),
+            (me(), 0o600),
             me(),
-            0o600,
             b"x",
             false,
         );
@@ -381,7 +393,15 @@ mod tests {
         let victim = outside.path().join("victim");
         std::fs::write(&victim, "safe").unwrap();
         std::os::unix::fs::symlink(&victim, place.path().join("c.json")).unwrap();
-        write_beneath(place.path(), Path::new("c.json"), me(), 0o600, b"x", false).unwrap();
+        write_beneath(
+            place.path(),
+            Path::new("c.json"),
+            (me(), 0o600),
+            me(),
+            b"x",
+            false,
+        )
+        .unwrap();
         assert_eq!(std::fs::read_to_string(&victim).unwrap(), "safe");
     }
 }

@@ -64,3 +64,73 @@ fn looking_at_units_leaves_nothing_behind() {
     aether.ctl(&["start", "many@7.agent"]);
     aether.wait_state("many@7.agent", "inactive", "completed");
 }
+
+#[test]
+fn what_could_not_be_adopted_is_not_started() {
+    let aether = Aether::start();
+    aether.unit(
+        "s.agent",
+        "[Agent]\nRuntime=command\nExecStart=/bin/sleep infinity\nRestart=no\n[MCP]\nTools=\n",
+    );
+    let place = aether.root.path().join("run/snapshot");
+    let aside = aether.root.path().join("run/aside");
+    std::fs::rename(&place, &aside).unwrap();
+    std::fs::write(&place, "in the way").unwrap();
+    let (_, error) = aether.refused(&["start", "s"]);
+    assert!(error.contains("snapshot"), "{error}");
+    assert_eq!(
+        aether.wait_state("s", "failed", "").text("FailureStep"),
+        "snapshot"
+    );
+    std::fs::remove_file(&place).unwrap();
+    std::fs::rename(&aside, &place).unwrap();
+    aether.ctl(&["start", "s"]);
+    let before = aether.properties("s").number("MainPID");
+    aether.kill_daemon();
+    assert_eq!(aether.properties("s").number("MainPID"), before);
+}
+
+#[test]
+fn temporary_files_are_not_where_the_snapshots_are_and_go_with_the_unit() {
+    use std::os::unix::fs::MetadataExt;
+    let aether = Aether::start();
+    aether.unit(
+        "t.agent",
+        "[Agent]\nRuntime=command\nExecStart=/bin/sh -c 'mkdir $TMPDIR/x; touch $TMPDIR/x/y; \
+         echo $TMPDIR; exec sleep infinity'\n[MCP]\nTools=\n",
+    );
+    // A name of the supervisor's own is just a name among the units' directories.
+    aether.unit(
+        "r.service",
+        "[Service]\nExecStart=/bin/sh -c 'touch $RUNTIME_DIRECTORY/mine; echo $RUNTIME_DIRECTORY; \
+         exec sleep infinity'\nDynamicUser=yes\nRuntimeDirectory=snapshot\n",
+    );
+    aether.ctl(&["start", "t", "r.service"]);
+    let run = aether.root.path().join("run");
+    let state = aether.root.path().join("state");
+    let line = aether.wait_line("t", |line| line.contains(" stdout F "));
+    assert!(line.contains(state.to_str().unwrap()), "{line}");
+    let line = aether.wait_line("r.service", |line| line.contains(" stdout F "));
+    assert!(line.contains("/run/directory/snapshot"), "{line}");
+    let owner = std::fs::metadata(run.join("snapshot")).unwrap().uid();
+    assert_eq!(owner, 0);
+    aether.ctl(&["stop", "t", "r.service"]);
+    aether.wait_state("t", "inactive", "");
+    aether.wait_state("r.service", "inactive", "");
+    let gone = |path: &std::path::Path| {
+        let until = std::time::Instant::now() + crate::live::PATIENCE;
+        while path.exists() {
+            assert!(
+                std::time::Instant::now() < until,
+                "{} stays",
+                path.display()
+            );
+            std::thread::yield_now();
+        }
+    };
+    gone(&state.join("unit/t.agent/tmp"));
+    gone(&run.join("directory/snapshot"));
+    gone(&run.join("unit/t.agent"));
+    assert!(run.join("snapshot").is_dir());
+    assert!(state.join("unit/t.agent/home").is_dir());
+}
