@@ -111,7 +111,12 @@ impl Daemon {
                 {
                     return Err(Denial::Failed("Aether is being stopped".to_owned()));
                 }
-                self.load(unit)
+                self.load(unit)?;
+                if matches!(request, Request::Restart { .. }) {
+                    // It was changed on disk because it is to run differently.
+                    self.define(unit)?;
+                }
+                Ok(())
             }
             Request::ResetFailed { unit: None } | Request::Cancel { .. } => Ok(()),
         }

@@ -255,6 +255,7 @@ impl Daemon {
         }
         let new = self.engine.definition(name).is_none();
         self.save_definition(&unit);
+        self.limit_anew(&unit);
         self.feed(Event::Defined(Box::new(unit.clone())));
         if new {
             self.announce(name);
@@ -272,6 +273,23 @@ fn no_template(name: &UnitName) -> Result<(), Denial> {
         name.prefix(),
         name.kind().suffix()
     )))
+}
+
+impl Daemon {
+    /// Limits hold for what runs already as soon as its new definition does (systemctl(1),
+    /// daemon-reload); all else waits for the next start.
+    fn limit_anew(&mut self, unit: &Unit) {
+        if let Some(service) = &unit.service
+            && let Some(held) = self.held.get_mut(&unit.name)
+            && let Some(group) = &held.group
+        {
+            for sentence in group.set(&service.resources) {
+                if !held.missing.contains(&sentence) {
+                    held.missing.push(sentence);
+                }
+            }
+        }
+    }
 }
 
 /// What every unit with an MCP server has beside what its file says: the hub is wanted, and comes

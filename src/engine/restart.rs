@@ -17,6 +17,8 @@ const SIGHUP: i32 = 1;
 const SIGINT: i32 = 2;
 const SIGPIPE: i32 = 13;
 const SIGTERM: i32 = 15;
+/// Lets a stopped process go on.
+pub(super) const SIGCONT: i32 = 18;
 /// No way to refuse it; the kernel's own choice when memory runs out.
 pub(super) const SIGKILL: i32 = 9;
 

@@ -176,7 +176,11 @@ impl Engine {
                 step.disarm();
                 step.log("start limit hit, giving up");
                 step.core.run.outcome = Outcome::StartLimitHit;
-                "it was restarted too often".clone_into(&mut step.core.run.why);
+                let last = std::mem::take(&mut step.core.run.why);
+                step.core.run.why = match last.as_str() {
+                    "" => "it was restarted too often".to_owned(),
+                    last => format!("it was restarted too often; the last time: {last}"),
+                };
                 step.core.job = Some(Job {
                     phase: Phase::StartRunning,
                     ..job

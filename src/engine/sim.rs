@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use crate::engine::Engine;
 use crate::engine::event::*;
+use crate::engine::restart::SIGCONT;
 use crate::engine::state::Deadline;
 use crate::engine::tests::{agent, command, name, service};
 use crate::name::{Invocation, JobId, UnitName};
@@ -240,7 +241,7 @@ impl World {
                     }
                 }
                 Effect::Signal { unit, signal, .. } => {
-                    if !self.frozen.contains(&unit) {
+                    if signal != SIGCONT && !self.frozen.contains(&unit) {
                         for spawn in self.of(&unit) {
                             if !self.processes[&spawn].stubborn {
                                 self.end(spawn, ExitStatus::Killed(signal), None);

@@ -85,17 +85,10 @@ impl Engine {
                     }
                     State::Terminating { main, .. } => {
                         if let Some(service) = &step.unit.service {
-                            again.push(Effect::Signal {
-                                unit: unit(),
-                                whom: if main.is_some()
-                                    && service.kill_mode != KillMode::ControlGroup
-                                {
-                                    Whom::Main
-                                } else {
-                                    Whom::All
-                                },
-                                signal: service.kill_signal,
-                            });
+                            let all = main.is_none() || service.kill_mode == KillMode::ControlGroup;
+                            let whom = if all { Whom::All } else { Whom::Main };
+                            step.out.append(&mut again);
+                            step.ask_to_end(service, whom);
                         }
                     }
                     State::Running { .. } if step.core.run.input_closed => {

@@ -321,6 +321,8 @@ impl Step<'_> {
                     Outcome::Agent,
                     "its session is lost, and a fresh one did not help",
                 );
+                // What is lost cannot be resumed the next time either.
+                self.core.fresh_next = true;
             }
             Some(Verdict::SessionLost) => {
                 self.fail(Outcome::Agent, "its session is lost; a fresh one is begun");

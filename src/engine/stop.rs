@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use crate::engine::event::{Effect, ExitStatus, Role, Whom};
-use crate::engine::restart::{self, SIGKILL};
+use crate::engine::restart::{self, SIGCONT, SIGKILL};
 use crate::engine::state::{Deadline, Next, Process, State};
 use crate::engine::step::Step;
 use crate::engine::view::Outcome;
@@ -126,17 +126,25 @@ impl Step<'_> {
             KillMode::ControlGroup | KillMode::Mixed | KillMode::Process => Whom::All,
         };
         self.disarm();
-        self.out.push(Effect::Signal {
-            unit: self.unit.name.clone(),
-            whom,
-            signal: service.kill_signal,
-        });
+        self.ask_to_end(service, whom);
         let deadline = self.arm(limit);
         self.core.state = State::Terminating {
             main: main.and_then(Process::alive),
             control: control.and_then(Process::alive),
             deadline,
         };
+    }
+
+    /// `KillSignal=`, and after it SIGCONT as in systemd.kill(5): a process that somebody stopped
+    /// takes no signal until it goes on.
+    pub(super) fn ask_to_end(&mut self, service: &Service, whom: Whom) {
+        for signal in [service.kill_signal, SIGCONT] {
+            self.out.push(Effect::Signal {
+                unit: self.unit.name.clone(),
+                whom,
+                signal,
+            });
+        }
     }
 
     pub(super) fn kill_all(&mut self) {

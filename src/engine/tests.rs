@@ -355,6 +355,9 @@ fn a_lost_session_is_begun_afresh_once() {
         .empty("a.agent");
     assert!(b.spawns().is_empty());
     assert!(b.view("a.agent").restart_at.is_some());
+    // And it is not resumed in vain once more.
+    b.fire();
+    assert!(b.has(|e| matches!(e, Effect::Spawn { resume: false, .. })));
 }
 
 #[test]
@@ -371,8 +374,13 @@ fn the_start_limit_gives_up_and_a_person_is_never_limited() {
             .empty("a.service")
             .up("a.service");
     }
-    b.exit("a.service", OK, None).empty("a.service");
+    b.exit("a.service", ExitStatus::Exited(3), None)
+        .empty("a.service");
     assert_eq!(b.view("a.service").outcome, Outcome::StartLimitHit);
+    assert_eq!(
+        b.view("a.service").why,
+        "it was restarted too often; the last time: exited with code 3"
+    );
     assert_eq!(b.view("a.service").active, ActiveState::Failed);
     b.run("a.service");
     assert_eq!(
@@ -415,6 +423,7 @@ fn stop_of_an_agent_interrupts_first_then_signals_then_kills() {
     assert!(b.has(|e| matches!(e, Effect::SetTimer { at, .. } if *at == 21_000_000)));
     b.fire();
     assert!(b.has(|e| matches!(e, Effect::Signal { signal: 15, .. })));
+    assert!(b.has(|e| matches!(e, Effect::Signal { signal: 18, .. })));
     assert!(b.has(|e| matches!(e, Effect::SetTimer { at, .. } if *at == 61_000_000)));
     b.fire();
     assert!(b.has(killed));

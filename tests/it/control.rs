@@ -298,3 +298,39 @@ fn two_daemons_do_not_share_a_place() {
     let text = String::from_utf8_lossy(&again.stdout).into_owned();
     assert!(text.contains("already"), "{text}");
 }
+
+#[test]
+fn a_restart_runs_what_the_file_says_now_and_a_reload_moves_the_limits() {
+    let aether = Aether::start();
+    let text = |word: &str, tasks: u32| {
+        format!(
+            "[Agent]\nRuntime=command\nTasksMax={tasks}\n\
+             ExecStart=/bin/sh -c 'echo {word}; exec sleep infinity'\n[MCP]\nTools=\n"
+        )
+    };
+    aether.unit("w.agent", &text("tick", 33));
+    aether.ctl(&["start", "w"]);
+    aether.wait_line("w", |line| line.ends_with("stdout F tick"));
+    aether.unit("w.agent", &text("tock", 44));
+    aether.ctl(&["daemon-reload"]);
+    assert_eq!(aether.tasks_max("w"), "44");
+    aether.unit("w.agent", &text("tack", 55));
+    aether.ctl(&["restart", "w"]);
+    aether.wait_line("w", |line| line.ends_with("stdout F tack"));
+    assert_eq!(aether.tasks_max("w"), "55");
+}
+
+#[test]
+fn a_process_that_stopped_itself_can_be_stopped() {
+    let aether = Aether::start();
+    aether.unit(
+        "z.agent",
+        "[Agent]\nRuntime=command\nTimeoutStopSec=30\nRestart=no\n\
+         ExecStart=/bin/sh -c 'echo ready; kill -STOP $$'\n[MCP]\nTools=\n",
+    );
+    aether.ctl(&["start", "z"]);
+    aether.wait_line("z", |line| line.ends_with("stdout F ready"));
+    aether.ctl(&["stop", "z"]);
+    let now = aether.wait_state("z", "inactive", "");
+    assert_eq!(now.text("Result"), "success");
+}

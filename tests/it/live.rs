@@ -320,6 +320,30 @@ impl Aether {
         }
     }
 
+    /// The kernel's `pids.max` for the unit's main process.
+    pub(crate) fn tasks_max(&self, unit: &str) -> String {
+        let pid = self.properties(unit).number("MainPID").unwrap();
+        let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+        let of = |line: &str| line.splitn(3, ':').nth(2).map(str::to_owned);
+        let v1 = groups.lines().find(|line| line.contains(":pids:"));
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let file = match v1.and_then(of) {
+            Some(path) => {
+                let line = mounts
+                    .lines()
+                    .find(|line| line.contains(" - cgroup ") && line.ends_with("pids"))
+                    .expect("a mount of pids");
+                let mount = line.split(' ').nth(4).unwrap();
+                format!("{mount}{path}/pids.max")
+            }
+            None => self.group(unit).join("pids.max").display().to_string(),
+        };
+        std::fs::read_to_string(&file)
+            .unwrap_or_else(|error| panic!("{file}: {error}"))
+            .trim()
+            .to_owned()
+    }
+
     /// The unit's directory in the v2 hierarchy.
     pub(crate) fn group(&self, unit: &str) -> PathBuf {
         let name = UnitName::from_user(unit).unwrap();
