@@ -10,6 +10,7 @@ use crate::keeper::{LENGTH, Message, Obituary};
 use crate::name::UnitName;
 use crate::sys::cgroup::Group;
 use crate::sys::process::status_of;
+use crate::sys::user::own_uid;
 use crate::sys::{clock, notify, socket};
 
 /// Without cgroups: between two looks for what is left of a unit that is being killed.
@@ -123,8 +124,10 @@ impl Daemon {
         if let Some(held) = self.held.get_mut(unit)
             && let Some(group) = held.group.as_mut()
         {
-            // A dynamic user runs nothing but its unit.
-            let own = held.uid.filter(|uid| (FIRST..=LAST).contains(uid));
+            // A dynamic user runs nothing but its unit; but our own user, whatever its number,
+            // runs us.
+            let dynamic = |uid: &u32| (FIRST..=LAST).contains(uid) && *uid != own_uid();
+            let own = held.uid.filter(dynamic);
             group.mark(own, &held.invocation_id);
             group.track(pid, start_time);
         }

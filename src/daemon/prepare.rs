@@ -11,7 +11,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use crate::daemon::hands::{Born, Made, Start, Workshop};
-use crate::daemon::users::{FIRST, LAST, Users};
+use crate::daemon::users::{FIRST, LAST, Users, WORKSPACE};
 use crate::engine::event::Role;
 use crate::name::UnitName;
 use crate::plan::{Assignment, Failure};
@@ -52,7 +52,16 @@ pub(crate) fn start(workshop: &Workshop, users: &mut Users, order: Start) -> Res
         .as_ref()
         .ok_or_else(|| fail("plan", "the unit runs nothing"))?;
     let mut made = Made::default();
-    let who = resolve_user(workshop, users, unit, &mut made.missing)?;
+    let mut who = resolve_user(workshop, users, unit, &mut made.missing)?;
+    let mut changed = None;
+    if share(workshop, users, unit, &mut who)? && service.exec.dynamic_user {
+        // Its own group is its alone, so this opens nothing but the shared workspace.
+        let mut sharing = unit.clone();
+        if let Some(service) = &mut sharing.service {
+            service.exec.umask &= !0o070;
+        }
+        changed = Some(sharing);
+    }
     let owner = Owner {
         uid: who.uid,
         gid: who.gid,
@@ -103,16 +112,21 @@ pub(crate) fn start(workshop: &Workshop, users: &mut Users, order: Start) -> Res
     assignment.join = cgroup.join_files(part, inside.is_some());
     assignment.expect_cgroup = cgroup.expect(part);
 
+    if !unit.mcp.tools.is_empty() && workshop.tree.kind() == Kind::None {
+        made.missing.push(
+            "Tools=: this host has no cgroups, so nobody could know which agent calls an MCP \
+             server: it runs without one"
+                .to_owned(),
+        );
+        // Its configuration must not promise what is not there.
+        changed
+            .get_or_insert_with(|| unit.clone())
+            .mcp
+            .tools
+            .clear();
+    }
+    let unit = changed.as_ref().unwrap_or(unit);
     if !unit.mcp.tools.is_empty() {
-        if workshop.tree.kind() == Kind::None {
-            return Err(Failure {
-                help: Some("an empty Tools= in [MCP] runs it without".to_owned()),
-                ..fail(
-                    "cgroup",
-                    "this host has no cgroups, so the MCP server cannot know which agent calls it",
-                )
-            });
-        }
         let socket = workshop.places.mcp_socket(&unit.name);
         if !order.listening {
             made.listener = Some(listen(&socket, owner)?);
@@ -337,12 +351,8 @@ fn resolve_user(
                 );
                 return Ok(ours);
             }
-            let places = &workshop.places;
             let uid = users
-                .uid(&unit.name, |name| {
-                    name.parse()
-                        .is_ok_and(|name: UnitName| places.unit_state(&name).exists())
-                })
+                .uid(&unit.name, |owner| keeps_files(workshop, owner))
                 .map_err(broke("user", "cannot allocate a dynamic user"))?;
             debug_assert!((FIRST..=LAST).contains(&uid));
             Who {
@@ -379,6 +389,53 @@ fn resolve_user(
         });
     }
     Ok(who)
+}
+
+/// Whether the owner of a dynamic number, a unit or a shared workspace, still has files.
+fn keeps_files(workshop: &Workshop, owner: &str) -> bool {
+    let places = &workshop.places;
+    match owner.strip_prefix(WORKSPACE) {
+        Some(name) => places.shared_workspace(name).exists(),
+        None => owner
+            .parse()
+            .is_ok_and(|name: UnitName| places.unit_state(&name).exists()),
+    }
+}
+
+/// Makes the workspace that a unit shares by name, and takes the unit into its group: everyone who
+/// works there has a user of its own, and reads and writes what the others made.
+fn share(
+    workshop: &Workshop,
+    users: &mut Users,
+    unit: &Unit,
+    who: &mut Who,
+) -> Result<bool, Failure> {
+    let agent = unit.agent.as_ref();
+    let Some(name) = agent
+        .and_then(|agent| agent.workspace.as_deref())
+        .filter(|name| !name.starts_with('/'))
+    else {
+        return Ok(false);
+    };
+    let root = workshop.places.state.join("workspace");
+    ours(&root)?;
+    let (owner, mode) = if workshop.host.root {
+        let gid = users
+            .gid(name, |owner| keeps_files(workshop, owner))
+            .map_err(broke("user", "cannot allocate a group for the workspace"))?;
+        who.groups.push(gid);
+        let uid = own_uid();
+        // What is made in it belongs to the group too.
+        (Owner { uid, gid }, 0o2770)
+    } else {
+        let (uid, gid) = (own_uid(), own_gid());
+        (Owner { uid, gid }, 0o700)
+    };
+    directory_beneath(&root, Path::new(name), owner, mode).map_err(broke(
+        "directory",
+        format!("cannot make {}", root.join(name).display()),
+    ))?;
+    Ok(true)
 }
 
 /// Makes a directory of ours (not the unit's), which others may pass through.
@@ -422,14 +479,8 @@ fn directories(workshop: &Workshop, unit: &Unit, owner: Owner) -> Result<Assignm
             places.workspace(&unit.name)
         }
         Some(path) if path.starts_with('/') => PathBuf::from(path),
-        Some(name) => {
-            let path = places.shared_workspace(name);
-            if !path.exists() {
-                ours(&places.state.join("workspace"))?;
-                within(&places.state.join("workspace"), Path::new(name), 0o770)?;
-            }
-            path
-        }
+        // Made by `share` already.
+        Some(name) => places.shared_workspace(name),
     };
     let mut made = vec![];
     if let Some(service) = &unit.service {

@@ -18,6 +18,9 @@ pub(crate) const FIRST: u32 = 61_184;
 /// Last uid of the range.
 pub(crate) const LAST: u32 = 65_519;
 
+/// Before a shared workspace's name in the table; no unit is called so.
+pub(crate) const WORKSPACE: &str = "workspace/";
+
 /// The table of dynamic users.
 #[derive(Debug)]
 pub(crate) struct Users {
@@ -37,15 +40,24 @@ impl Users {
         Ok(Self { file, given })
     }
 
-    /// The unit's uid; a new one is written down before it is used. `kept` says whether a unit
-    /// still owns files.
+    /// The unit's uid; a new one is written down before it is used. `kept` says whether the owner
+    /// of a number (a unit, or a shared workspace) still has files.
     pub(crate) fn uid(&mut self, unit: &UnitName, kept: impl Fn(&str) -> bool) -> io::Result<u32> {
-        if let Some(uid) = self.given.get(unit.as_str()) {
-            return Ok(*uid);
+        self.number(unit.as_str(), kept)
+    }
+
+    /// The gid of a shared workspace, from the same range: whoever works there is in that group.
+    pub(crate) fn gid(&mut self, workspace: &str, kept: impl Fn(&str) -> bool) -> io::Result<u32> {
+        self.number(&format!("{WORKSPACE}{workspace}"), kept)
+    }
+
+    fn number(&mut self, owner: &str, kept: impl Fn(&str) -> bool) -> io::Result<u32> {
+        if let Some(number) = self.given.get(owner) {
+            return Ok(*number);
         }
         let span = LAST - FIRST + 1;
         // Beginning at a place that depends on the name keeps uids stable when the table is lost.
-        let begin = unit.as_str().bytes().fold(2_166_136_261_u32, |hash, byte| {
+        let begin = owner.bytes().fold(2_166_136_261_u32, |hash, byte| {
             (hash ^ u32::from(byte)).wrapping_mul(16_777_619)
         }) % span;
         let taken: BTreeMap<u32, String> = self
@@ -55,17 +67,17 @@ impl Users {
             .collect();
         for step in 0..span {
             let uid = FIRST + (begin + step) % span;
-            if let Some(owner) = taken.get(&uid) {
-                if kept(owner) {
+            if let Some(former) = taken.get(&uid) {
+                if kept(former) {
                     continue;
                 }
-                self.given.remove(owner);
+                self.given.remove(former);
             }
             // A number that some real account has is not ours to give.
             if account(&uid.to_string())?.is_some_and(|found| found.name != uid.to_string()) {
                 continue;
             }
-            self.given.insert(unit.as_str().to_owned(), uid);
+            self.given.insert(owner.to_owned(), uid);
             self.save()?;
             return Ok(uid);
         }

@@ -326,11 +326,57 @@ fn a_process_that_stopped_itself_can_be_stopped() {
     aether.unit(
         "z.agent",
         "[Agent]\nRuntime=command\nTimeoutStopSec=30\nRestart=no\n\
-         ExecStart=/bin/sh -c 'echo ready; kill -STOP $$'\n[MCP]\nTools=\n",
+         ExecStart=/bin/sh -c 'echo ready; kill -STOP $$$$'\n[MCP]\nTools=\n",
     );
     aether.ctl(&["start", "z"]);
     aether.wait_line("z", |line| line.ends_with("stdout F ready"));
+    let pid = aether.properties("z").number("MainPID").unwrap();
+    let until = std::time::Instant::now() + crate::live::PATIENCE;
+    while !std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .unwrap()
+        .contains(") T ")
+    {
+        assert!(std::time::Instant::now() < until, "it does not stop itself");
+        std::thread::yield_now();
+    }
     aether.ctl(&["stop", "z"]);
     let now = aether.wait_state("z", "inactive", "");
     assert_eq!(now.text("Result"), "success");
+}
+
+#[test]
+fn a_workspace_shared_by_name_is_read_and_written_by_all_who_share_it() {
+    let aether = Aether::start();
+    let text = |script: &str, workspace: &str| {
+        format!(
+            "[Agent]\nRuntime=command\nRestart=no\n{workspace}\n\
+             ExecStart=/bin/sh -c '{script}'\n[Sandbox]\nPolicy=coding\n[MCP]\nTools=\n"
+        )
+    };
+    aether.unit(
+        "one.agent",
+        &text("mkdir -p d; echo from one >d/a", "Workspace=shop"),
+    );
+    aether.unit(
+        "two.agent",
+        &text(
+            "cat d/a; echo and two >>d/a; cat d/a; id -u",
+            "Workspace=shop",
+        ),
+    );
+    let place = aether.root.path().join("state/workspace/shop");
+    aether.unit(
+        "other.agent",
+        &text(&format!("cat {}/d/a", place.display()), ""),
+    );
+    aether.ctl(&["start", "one"]);
+    aether.wait_state("one", "inactive", "completed");
+    aether.ctl(&["start", "two"]);
+    aether.wait_state("two", "inactive", "completed");
+    let log = aether.log("two");
+    assert!(log.contains("from one") && log.contains("and two"), "{log}");
+    // Not by whoever does not share it.
+    aether.ctl(&["start", "other"]);
+    aether.wait_state("other", "failed", "");
+    assert!(!aether.log("other").contains("from one"));
 }

@@ -6,6 +6,30 @@ use std::process::{Command, Stdio};
 
 use crate::live::{Aether, signal};
 
+/// Connects to a socket until there is no room to wait, then holds on until its input ends. Where
+/// its descriptors do not suffice, a child goes on.
+const CROWD: &str = "
+import os, socket, sys
+held = []
+while True:
+    try:
+        one = socket.socket(socket.AF_UNIX)
+        one.setblocking(False)
+        one.connect(sys.argv[1])
+        held.append(one)
+    except BlockingIOError:
+        print('full', flush=True)
+        sys.stdin.read()
+        break
+    except OSError:
+        child = os.fork()
+        if child:
+            sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        for one in held:
+            one.close()
+        held = []
+";
+
 /// Nobody's user, who may connect to the control socket like everyone.
 const STRANGER: u32 = 61_235;
 
@@ -15,11 +39,8 @@ fn a_crowd_at_the_control_socket_does_not_keep_its_owner_out() {
     let daemon = aether.daemon_pid();
     signal(daemon, "STOP");
     // While nobody lets it in, a stranger fills the line until there is no room in it.
-    let crowd = "import socket,sys\nall=[]\ntry:\n  while True:\n    s=socket.socket(socket.AF_UNIX)\n    \
-                 s.setblocking(False)\n    s.connect(sys.argv[1])\n    all.append(s)\nexcept BlockingIOError:\n  \
-                 print('full',flush=True)\nsys.stdin.read()";
     let mut stranger = Command::new("/usr/bin/python3")
-        .args(["-c", crowd])
+        .args(["-c", CROWD])
         .arg(aether.root.path().join("run/private"))
         .uid(STRANGER)
         .stdin(Stdio::piped())

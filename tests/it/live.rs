@@ -23,6 +23,8 @@ pub(crate) struct Aether {
     pub(crate) root: tempfile::TempDir,
     pub(crate) cgroup: String,
     keeper: Option<Child>,
+    /// Whose manager it is; root's when `None`.
+    user: Option<u32>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -39,6 +41,18 @@ impl Aether {
     /// Starts one and waits until it answers.
     pub(crate) fn start() -> Self {
         let mut aether = Self::prepare();
+        aether.up();
+        aether
+    }
+
+    /// Starts one that belongs to an ordinary user, who may make no cgroups.
+    pub(crate) fn start_as(user: u32) -> Self {
+        let mut aether = Self::prepare();
+        for directory in ["run", "state", "log"] {
+            let place = aether.root.path().join(directory);
+            std::os::unix::fs::chown(place, Some(user), Some(user)).unwrap();
+        }
+        aether.user = Some(user);
         aether.up();
         aether
     }
@@ -70,6 +84,7 @@ impl Aether {
             root,
             cgroup,
             keeper: None,
+            user: None,
             runtime,
         }
     }
@@ -109,6 +124,9 @@ impl Aether {
             .env("AETHER_CGROUP", &self.cgroup)
             .env("NO_COLOR", "1")
             .env_remove("AETHER_LIBEXEC_DIR");
+        if let Some(user) = self.user {
+            command.uid(user).gid(user).env("HOME", root.join("state"));
+        }
     }
 
     pub(crate) fn socket(&self) -> PathBuf {

@@ -22,6 +22,7 @@ mod live;
 mod model;
 mod stage;
 mod story;
+mod user;
 #[cfg(target_arch = "x86_64")]
 mod vm;
 mod watch;

@@ -61,31 +61,17 @@ fn tell() -> Result<usize, String> {
         std::env::var("HOME").unwrap_or_else(|_| "none".to_owned())
     ))?;
 
-    let socket = std::env::var("AETHER_MCP_SOCKET")
-        .map_err(|_| "find its MCP server: AETHER_MCP_SOCKET is not set; does the unit have Tools= in [MCP]?")?;
-    let (mut session, server) = Session::open("aether-mcp", &socket)
-        .map_err(|error| format!("reach its MCP server: {error}"))?;
-    let tools = session.request("tools/list", &json!({}))?;
-    let names: Vec<&str> = tools["tools"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|tool| tool["name"].as_str())
-        .collect();
-    say(&format!(
-        "My MCP server is {server}. It offers {}.",
-        names.join(", ")
-    ))?;
-
-    let status = session.call("get_status", &json!({}));
-    limits(&cgroup, status.as_ref().ok())?;
-    remember(&mut session)?;
-    neighbours(&mut session)?;
-    drop(session);
+    let status = match std::env::var("AETHER_MCP_SOCKET") {
+        Ok(socket) => Some(converse(&socket, &cgroup)?),
+        Err(_) => {
+            say("I have no MCP server here; `aetherctl status` of me says why.")?;
+            limits(&cgroup, None)?;
+            None
+        }
+    };
 
     say("Now I try what I must not do.")?;
     let unenforced: Vec<String> = status
-        .ok()
         .and_then(|status| serde_json::from_value(status["not_enforced"].clone()).ok())
         .unwrap_or_default();
     let (mut refused, mut open, mut told) = (0, 0, 0);
@@ -119,6 +105,28 @@ fn tell() -> Result<usize, String> {
         ),
     })?;
     Ok(open)
+}
+
+/// Uses the MCP server; what it says of this unit comes back.
+fn converse(socket: &str, cgroup: &str) -> Result<Value, String> {
+    let (mut session, server) = Session::open("aether-mcp", socket)
+        .map_err(|error| format!("reach its MCP server: {error}"))?;
+    let tools = session.request("tools/list", &json!({}))?;
+    let names: Vec<&str> = tools["tools"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|tool| tool["name"].as_str())
+        .collect();
+    say(&format!(
+        "My MCP server is {server}. It offers {}.",
+        names.join(", ")
+    ))?;
+    let status = session.call("get_status", &json!({}));
+    limits(cgroup, status.as_ref().ok())?;
+    remember(&mut session)?;
+    neighbours(&mut session)?;
+    Ok(status.unwrap_or_default())
 }
 
 fn limits(cgroup: &str, status: Option<&Value>) -> Result<(), String> {

@@ -211,8 +211,8 @@ impl Tree {
                 "processes are known by session, parent, user and environment only: one that hides \
                  from these and has no user of its own escapes stop, pause and kill"
                     .to_owned(),
-                "nobody can tell which agent is calling, so units with Tools= in [MCP] are refused, \
-                 and nothing that a unit starts may speak to Aether"
+                "nobody can tell which agent is calling, so units run without the MCP server that \
+                 Tools= in [MCP] asks for, and nothing that a unit starts may speak to Aether"
                     .to_owned(),
                 "MemoryHigh=, MemoryMax=, MemorySwapMax=, CPUQuota=, CPUWeight= and TasksMax= are \
                  not enforced"
