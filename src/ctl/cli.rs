@@ -149,6 +149,11 @@ pub(super) enum Verb {
         #[arg(value_name = "UNIT|FILE")]
         target: String,
     },
+    /// What may stand in a unit file: every directive, or those of a section, or one.
+    Directives {
+        /// A directive (MemoryMax) or a section (Agent).
+        word: Option<String>,
+    },
     /// Make a unit on the spot and start it.
     Run(Run),
     /// Show a unit's properties, or Aether's.

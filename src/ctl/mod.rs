@@ -13,6 +13,7 @@
 mod ask;
 mod cli;
 mod control;
+mod directives;
 mod exit;
 mod facts;
 mod find;
@@ -82,6 +83,7 @@ fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Verb::Cat { units } => find::cat(screen, &places, units),
         Verb::Verify { targets } => verify::run(screen, &places, targets),
         Verb::Plan { target } => plan::run(screen, &places, target),
+        Verb::Directives { word } => directives::run(screen, word.as_deref()),
         Verb::Up {
             foreground: true,
             detached,
@@ -131,7 +133,11 @@ async fn talk(screen: Screen, places: &Places, cli: &Cli) -> anyhow::Result<Exit
         Verb::Cancel { jobs } => control::cancel(places, jobs).await,
         Verb::DaemonReload => control::reload(screen, places).await,
         Verb::Reexec => control::reexec(screen, places).await,
-        Verb::Logs(_) | Verb::Cat { .. } | Verb::Verify { .. } | Verb::Plan { .. } => {
+        Verb::Logs(_)
+        | Verb::Cat { .. }
+        | Verb::Verify { .. }
+        | Verb::Plan { .. }
+        | Verb::Directives { .. } => {
             Err(Problem::new("this verb needs no daemon".to_owned()).into())
         }
     }

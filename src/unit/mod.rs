@@ -16,7 +16,7 @@
 
 pub mod assemble;
 mod check;
-mod nearest;
+pub(crate) mod nearest;
 pub mod registry;
 pub mod search;
 pub mod specifier;
