@@ -2,23 +2,22 @@
 //!
 //! The kernel says which unit a peer belongs to (`identify`); a peer of any other unit, or of none,
 //! is closed unheard, with a line that names both. Connections per unit and requests per connection
-//! are limited. What is served: [`super::tools`].
+//! are limited ([`super::throttle`]). What is served: [`super::tools`].
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::os::unix::net::UnixListener as StdListener;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use rmcp::model::{ClientNotification, JsonRpcMessage, RequestId};
-use rmcp::service::{RxJsonRpcMessage, TxJsonRpcMessage};
-use rmcp::transport::Transport;
+use rmcp::service::Service;
 use rmcp::transport::async_rw::AsyncRwTransport;
 use rmcp::{RoleServer, ServiceExt as _};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::throttle::throttled;
 use super::tools::{Hub, Server, is_group};
 use crate::name::UnitName;
 
@@ -26,8 +25,6 @@ use crate::name::UnitName;
 pub const MAX_LINE: usize = 1024 * 1024;
 /// Connections of one unit at a time.
 pub const MAX_CONNECTIONS: usize = 64;
-/// Requests of one connection that may wait for their answers; after that it is not read.
-pub const MAX_IN_FLIGHT: usize = 32;
 /// How long to wait when no descriptor is free.
 const BREATHER: Duration = Duration::from_millis(200);
 
@@ -143,10 +140,10 @@ async fn accept(
 }
 
 /// One connection, to its end.
-pub(super) async fn converse(server: Server, unit: UnitName, stream: UnixStream) {
+pub(super) async fn converse(server: impl Service<RoleServer>, unit: UnitName, stream: UnixStream) {
     let (read, write) = stream.into_split();
-    let transport =
-        Throttle::new(AsyncRwTransport::new(read, write).with_max_line_length(MAX_LINE));
+    let transport = AsyncRwTransport::new(read, write).with_max_line_length(MAX_LINE);
+    let (server, transport) = throttled(server, transport, &unit);
     match server.serve(transport).await {
         Ok(running) => {
             if let Err(error) = running.waiting().await {
@@ -154,88 +151,5 @@ pub(super) async fn converse(server: Server, unit: UnitName, stream: UnixStream)
             }
         }
         Err(error) => tracing::debug!("{unit}: a connection ended before it began: {error}"),
-    }
-}
-
-/// A transport that stops reading while too many requests wait for their answers, so that a peer
-/// that never reads cannot fill the hub's memory.
-struct Throttle<T> {
-    inner: T,
-    waiting: Arc<Waiting>,
-}
-
-#[derive(Default)]
-struct Waiting {
-    ids: Mutex<HashSet<RequestId>>,
-    fewer: Notify,
-}
-
-impl Waiting {
-    fn ids(&self) -> std::sync::MutexGuard<'_, HashSet<RequestId>> {
-        self.ids.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn done(&self, id: &RequestId) {
-        self.ids().remove(id);
-        self.fewer.notify_one();
-    }
-}
-
-impl<T> Throttle<T> {
-    fn new(inner: T) -> Self {
-        Self {
-            inner,
-            waiting: Arc::default(),
-        }
-    }
-}
-
-impl<T: Transport<RoleServer> + 'static> Transport<RoleServer> for Throttle<T> {
-    type Error = T::Error;
-
-    fn send(
-        &mut self,
-        item: TxJsonRpcMessage<RoleServer>,
-    ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
-        let answered = match &item {
-            JsonRpcMessage::Response(response) => Some(response.id.clone()),
-            JsonRpcMessage::Error(error) => error.id.clone(),
-            _ => None,
-        };
-        let sending = self.inner.send(item);
-        let waiting = self.waiting.clone();
-        async move {
-            let sent = sending.await;
-            if let Some(id) = answered {
-                waiting.done(&id);
-            }
-            sent
-        }
-    }
-
-    async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
-        while self.waiting.ids().len() >= MAX_IN_FLIGHT {
-            self.waiting.fewer.notified().await;
-        }
-        let message = self.inner.receive().await;
-        match &message {
-            Some(JsonRpcMessage::Request(request)) => {
-                self.waiting.ids().insert(request.id.clone());
-            }
-            // A cancelled request gets no answer.
-            Some(JsonRpcMessage::Notification(note)) => {
-                if let ClientNotification::CancelledNotification(cancelled) = &note.notification
-                    && let Some(id) = &cancelled.params.request_id
-                {
-                    self.waiting.done(id);
-                }
-            }
-            _ => {}
-        }
-        message
-    }
-
-    async fn close(&mut self) -> Result<(), Self::Error> {
-        self.inner.close().await
     }
 }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::hub::link::{Status, Unanswered};
-use crate::hub::serve::{Change, MAX_CONNECTIONS, MAX_IN_FLIGHT, MAX_LINE, converse, run};
+use crate::hub::serve::{Change, MAX_CONNECTIONS, MAX_LINE, converse, run};
+use crate::hub::throttle::MAX_IN_FLIGHT;
 use serde_json::json;
 use std::os::unix::net::UnixListener;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};

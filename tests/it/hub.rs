@@ -385,6 +385,88 @@ fn hello_remembers_and_reports_what_is_not_refused() {
     assert!(!Path::new("/etc/aether-was-here").exists());
 }
 
+/// Writes for as long as the hub takes it and never reads; `b` is answered all the while. How many
+/// bytes were taken, and by how much the hub grew, in KiB.
+fn flood(hub: &Hub, b: &mut Client, request: impl Fn(u64) -> String) -> (usize, u64) {
+    let mut stream = UnixStream::connect(hub.socket("a")).unwrap();
+    let hello = json!({"jsonrpc": "2.0", "id": "hello", "method": "initialize", "params":
+        {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}});
+    stream.write_all(format!("{hello}\n").as_bytes()).unwrap();
+    let mut answer = String::new();
+    BufReader::new(&stream).read_line(&mut answer).unwrap();
+    stream.set_nonblocking(true).unwrap();
+    let before = resident(hub.child.id());
+    let (mut sent, mut number, mut idle) = (0, 0, 0);
+    let mut rest: Vec<u8> = vec![];
+    while idle < 50 && sent < 64 << 20 {
+        if rest.is_empty() {
+            rest = request(number).into_bytes();
+            number += 1;
+        }
+        match stream.write(&rest) {
+            Ok(taken) => {
+                rest.drain(..taken);
+                sent += taken;
+                idle = 0;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                b.call("recall", &json!({"query": "others"})).unwrap();
+                idle += 1;
+            }
+            // It has closed the connection.
+            Err(_) => break,
+        }
+    }
+    for _ in 0..50 {
+        b.call("recall", &json!({"query": "others"})).unwrap();
+    }
+    (sent, resident(hub.child.id()).saturating_sub(before))
+}
+
+/// Resident memory, KiB.
+fn resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
+        .unwrap()
+}
+
+#[test]
+fn a_client_that_never_reads_costs_a_bounded_amount() {
+    let hub = Hub::start();
+    let mut a = Client::hello(&hub.socket("a"));
+    for number in 0..4 {
+        let text = format!("{number} {}", "long ".repeat(3000));
+        a.call("remember", &json!({"text": text})).unwrap();
+    }
+    let mut b = Client::hello(&hub.socket("b"));
+    b.call("remember", &json!({"text": "what others wrote"}))
+        .unwrap();
+    let recall = |id: u64| {
+        format!(
+            "{}\n",
+            json!({"jsonrpc": "2.0", "id": id, "method": "tools/call",
+                "params": {"name": "recall", "arguments": {"query": "long"}}})
+        )
+    };
+    let cancel = |id: u64| {
+        format!(
+            "{}\n",
+            json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id}})
+        )
+    };
+    let plain = flood(&hub, &mut b, recall);
+    let cancelled = flood(&hub, &mut b, |id| recall(id) + &cancel(id));
+    let one_id = flood(&hub, &mut b, |_| recall(0));
+    for (sent, grown) in [plain, cancelled, one_id] {
+        assert!(
+            sent < 8 << 20 && grown < 16 << 10,
+            "bytes taken and KiB grown: {plain:?}, cancelled {cancelled:?}, one id {one_id:?}"
+        );
+    }
+    assert!(a.call("recall", &json!({"query": "long"})).is_ok());
+}
+
 /// Needs root, to become somebody else.
 #[test]
 fn another_user_is_not_served() {
