@@ -22,6 +22,7 @@ pub mod store;
 pub mod supervised;
 pub mod throttle;
 pub mod tools;
+pub mod turns;
 pub mod ulid;
 pub mod words;
 

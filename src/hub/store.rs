@@ -1,21 +1,22 @@
 //! The database on its own thread: the runtime never waits for a disk.
 //!
-//! A [`Store`] is a bounded queue of closures and the way back for each. A database that cannot be
+//! A [`Store`] is a queue of closures ([`super::turns`]) and the way back for each. A database that cannot be
 //! opened (missing directory, full disk, damage) is an answer to each call, naming path and cause,
 //! and is tried again later; it is never deleted or repaired behind anyone's back. What is in the
 //! tables: [`super::schema`]; what is done with them: [`super::rows`].
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::rows::Database;
 use super::schema::STEPS;
+use super::turns::{Refused, Turns};
+use crate::name::UnitName;
 
-/// Calls that may wait for the thread; more are refused, not queued.
-pub const QUEUE: usize = 256;
 /// How long an open that failed is not tried again.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -55,8 +56,8 @@ pub enum Fault {
         /// The id as asked.
         id: String,
     },
-    /// [`QUEUE`] calls are waiting.
-    #[error("the memory database is busy; try again")]
+    /// [`super::turns::SHARE`] calls of the unit are waiting.
+    #[error("the memory database is busy with earlier calls of yours; try again")]
     Busy,
     /// The thread has ended.
     #[error("the memory database is closed")]
@@ -75,7 +76,22 @@ type Job = Box<dyn FnOnce(Result<&mut Database, Fault>) + Send>;
 /// The way to the database; clones share one thread, which ends with the last of them.
 #[derive(Debug, Clone)]
 pub struct Store {
-    jobs: mpsc::Sender<Job>,
+    way: Arc<Way>,
+}
+
+/// Closes the queue when it is dropped.
+struct Way(Arc<Turns<Job>>);
+
+impl std::fmt::Debug for Way {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Way").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Way {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 impl Store {
@@ -84,19 +100,26 @@ impl Store {
     /// # Errors
     /// When the thread cannot be started. A database that cannot be opened is no error here.
     pub fn start(path: PathBuf) -> std::io::Result<Self> {
-        let (jobs, queue) = mpsc::channel::<Job>(QUEUE);
+        let turns = Arc::new(Turns::default());
+        let served = Served(turns.clone());
         std::thread::Builder::new()
             .name("database".to_owned())
-            .spawn(move || run(&path, queue))?;
-        Ok(Self { jobs })
+            .spawn(move || {
+                let served = served;
+                run(&path, &served.0);
+            })?;
+        Ok(Self {
+            way: Arc::new(Way(turns)),
+        })
     }
 
-    /// Runs `work` on the database's thread.
+    /// Runs `work` on the database's thread, when it is the unit's turn.
     ///
     /// # Errors
     /// What `work` says, or that it could not be run.
     pub async fn call<T: Send + 'static>(
         &self,
+        unit: &UnitName,
         work: impl FnOnce(&mut Database) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
         let (reply, answer) = oneshot::channel();
@@ -104,21 +127,30 @@ impl Store {
             // A caller that has gone away needs no answer.
             let _ = reply.send(database.and_then(work));
         });
-        self.jobs.try_send(job).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Fault::Busy,
-            mpsc::error::TrySendError::Closed(_) => Fault::Closed,
+        self.way.0.add(unit, job).map_err(|refused| match refused {
+            Refused::Full => Fault::Busy,
+            Refused::Closed => Fault::Closed,
         })?;
         answer.await.map_err(|_| Fault::Closed)?
     }
 }
 
-fn run(path: &Path, mut queue: mpsc::Receiver<Job>) {
+/// The thread's end of the queue: when the thread ends, however it does, nobody waits for it.
+struct Served(Arc<Turns<Job>>);
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+fn run(path: &Path, turns: &Turns<Job>) {
     let mut opened = open(path);
     let mut tried = Instant::now();
     if let Err(fault) = &opened {
         tracing::error!("{fault}; agents run, but cannot remember");
     }
-    while let Some(job) = queue.blocking_recv() {
+    while let Some(job) = turns.next() {
         if opened.is_err() && tried.elapsed() >= RETRY {
             opened = open(path);
             tried = Instant::now();
@@ -133,7 +165,7 @@ fn run(path: &Path, mut queue: mpsc::Receiver<Job>) {
                     tracing::error!("a call to the database panicked; opening it again");
                     opened = open(path);
                     tried = Instant::now();
-                } else if queue.is_empty()
+                } else if turns.is_empty()
                     && let Err(fault) = database.settle()
                 {
                     tracing::warn!("{fault}, ignoring");
@@ -214,7 +246,12 @@ fn prepare(path: &Path) -> Result<Database, Unfit> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hub::turns::SHARE;
     use std::os::unix::fs::PermissionsExt as _;
+
+    fn unit(name: &str) -> UnitName {
+        name.parse().unwrap()
+    }
 
     fn block<T>(future: impl Future<Output = T>) -> T {
         tokio::runtime::Builder::new_current_thread()
@@ -246,7 +283,9 @@ mod tests {
         let path = dir.path().join("nowhere/hub.db");
         let store = Store::start(path.clone()).unwrap();
         for _ in 0..2 {
-            let fault = block(store.call(|_| Ok(()))).unwrap_err().to_string();
+            let fault = block(store.call(&unit("a.agent"), |_| Ok(())))
+                .unwrap_err()
+                .to_string();
             assert!(fault.contains(path.to_str().unwrap()), "{fault}");
             assert!(fault.contains("No such file"), "{fault}");
         }
@@ -279,19 +318,22 @@ mod tests {
     fn a_panicking_call_does_not_end_the_thread() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::start(dir.path().join("hub.db")).unwrap();
-        let broken: Result<(), Fault> = block(store.call(|_| panic!("a broken call")));
+        let broken: Result<(), Fault> =
+            block(store.call(&unit("a.agent"), |_| panic!("a broken call")));
         assert!(matches!(broken, Err(Fault::Closed)));
-        assert!(block(store.call(|_| Ok(7))).is_ok());
+        assert!(block(store.call(&unit("a.agent"), |_| Ok(7))).is_ok());
     }
 
     #[test]
-    fn a_full_queue_refuses() {
+    fn a_unit_that_asks_too_much_is_refused_and_delays_others_by_one_call() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::start(dir.path().join("hub.db")).unwrap();
+        let (a, b) = (unit("a.agent"), unit("b.agent"));
         let (go, wait) = std::sync::mpsc::channel::<()>();
         let (begun, started) = std::sync::mpsc::channel();
+        let (did, done) = std::sync::mpsc::channel();
         let mut poll = std::task::Context::from_waker(std::task::Waker::noop());
-        let mut first = Box::pin(store.call(move |_| {
+        let mut first = Box::pin(store.call(&a, move |_| {
             begun.send(()).unwrap();
             wait.recv().unwrap();
             Ok(())
@@ -299,15 +341,30 @@ mod tests {
         assert!(first.as_mut().poll(&mut poll).is_pending());
         started.recv().unwrap();
         let mut waiting = vec![];
-        for _ in 0..QUEUE {
-            let mut call = Box::pin(store.call(|_| Ok(())));
-            assert!(call.as_mut().poll(&mut poll).is_pending());
-            waiting.push(call);
+        for (unit, count) in [(&a, SHARE), (&b, 2)] {
+            for number in 0..count {
+                let (did, name) = (did.clone(), unit.to_string());
+                let mut call = Box::pin(store.call(unit, move |_| {
+                    did.send((name, number)).unwrap();
+                    Ok(())
+                }));
+                assert!(call.as_mut().poll(&mut poll).is_pending());
+                waiting.push(call);
+            }
         }
-        assert!(matches!(block(store.call(|_| Ok(()))), Err(Fault::Busy)));
+        assert!(matches!(
+            block(store.call(&a, |_| Ok(()))),
+            Err(Fault::Busy)
+        ));
         go.send(()).unwrap();
         for call in waiting {
             block(call).unwrap();
         }
+        let order: Vec<_> = done.try_iter().take(4).collect();
+        let said = |name: &str, number| (format!("{name}.agent"), number);
+        assert_eq!(
+            order,
+            [said("a", 0), said("b", 0), said("a", 1), said("b", 1)]
+        );
     }
 }

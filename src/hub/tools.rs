@@ -189,7 +189,9 @@ impl Server {
         let written = self
             .hub
             .store
-            .call(move |database| database.remember(&unit, draft, "agent"))
+            .call(&self.unit, move |database| {
+                database.remember(&unit, draft, "agent")
+            })
             .await
             .map_err(tell)?;
         json(&written)
@@ -218,7 +220,7 @@ impl Server {
         let hits = self
             .hub
             .store
-            .call(move |database| database.recall(&unit, query))
+            .call(&self.unit, move |database| database.recall(&unit, query))
             .await
             .map_err(tell)?;
         let (memories, left_out) = fitting(hits)?;
@@ -250,7 +252,9 @@ impl Server {
         let id = asked.id.clone();
         self.hub
             .store
-            .call(move |database| database.forget(&unit, &asked.id, &asked.reason))
+            .call(&self.unit, move |database| {
+                database.forget(&unit, &asked.id, &asked.reason)
+            })
             .await
             .map_err(tell)?;
         json(&Forgotten { forgotten: id })

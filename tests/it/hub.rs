@@ -467,6 +467,26 @@ fn a_client_that_never_reads_costs_a_bounded_amount() {
     assert!(a.call("recall", &json!({"query": "long"})).is_ok());
 }
 
+#[test]
+fn one_unit_with_many_connections_makes_no_other_busy() {
+    let hub = Hub::start();
+    let mut crowd: Vec<Client> = (0..24).map(|_| Client::hello(&hub.socket("a"))).collect();
+    for (at, client) in crowd.iter_mut().enumerate() {
+        for number in 0..40 {
+            let text = format!("fact {number} of connection {at}: {}", "words ".repeat(100));
+            client.send(
+                &json!({"jsonrpc": "2.0", "id": 1000 + number, "method": "tools/call",
+                "params": {"name": "remember", "arguments": {"text": text}}}),
+            );
+        }
+    }
+    let mut b = Client::hello(&hub.socket("b"));
+    for number in 0..25 {
+        let text = format!("what {number} others want to keep");
+        b.call("remember", &json!({"text": text})).unwrap();
+    }
+}
+
 /// Needs root, to become somebody else.
 #[test]
 fn another_user_is_not_served() {
