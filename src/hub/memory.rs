@@ -127,6 +127,13 @@ impl Draft {
         }
         Ok(self)
     }
+
+    /// What it takes of the unit's quota, in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let tags: usize = self.tags.iter().map(|tag| tag.len() + 1).sum();
+        self.text.len() + self.context.len() + tags.saturating_sub(1)
+    }
 }
 
 /// A question.

@@ -16,6 +16,10 @@ use crate::name::UnitName;
 
 /// Most memories of one unit.
 pub const QUOTA: u64 = 100_000;
+/// Most text of one unit's memories, with tags and contexts, in bytes.
+pub const QUOTA_BYTES: u64 = 64 << 20;
+/// Oldest memories among which those to forget are looked for.
+const OLDEST: u32 = 1_000;
 /// Most units the database knows; their numbers are half of a key.
 const MAX_UNITS: i64 = 1 << 30;
 /// Candidates that are ranked for one question.
@@ -38,6 +42,7 @@ pub struct Database {
     units: HashMap<UnitName, i64>,
     used: HashMap<i64, u32>,
     quota: u64,
+    quota_bytes: u64,
 }
 
 /// One unit's keys.
@@ -62,6 +67,7 @@ impl Database {
             units: HashMap::new(),
             used: HashMap::new(),
             quota: QUOTA,
+            quota_bytes: QUOTA_BYTES,
         }
     }
 
@@ -134,15 +140,25 @@ impl Database {
         let failed = Fault::during("write the memory");
         let now = milliseconds();
         let transaction = self.connection.transaction().map_err(&failed)?;
-        let rows: i64 = transaction
-            .prepare_cached("SELECT rows FROM unit WHERE number = ?1")
-            .and_then(|mut row| row.query_row([range.unit], |row| row.get(0)))
+        let (rows, bytes): (i64, i64) = transaction
+            .prepare_cached("SELECT rows, bytes FROM unit WHERE number = ?1")
+            .and_then(|mut row| row.query_row([range.unit], |row| Ok((row.get(0)?, row.get(1)?))))
             .map_err(&failed)?;
-        if u64::try_from(rows).unwrap_or(0) >= self.quota {
-            return Err(Fault::Quota {
-                unit: unit.to_string(),
-                limit: self.quota,
-            });
+        let more = u64::try_from(draft.size()).unwrap_or(u64::MAX);
+        let (rows, bytes) = (
+            u64::try_from(rows).unwrap_or(0),
+            u64::try_from(bytes).unwrap_or(0),
+        );
+        let full = if rows >= self.quota {
+            Some(format!("{} memories", self.quota))
+        } else if bytes.saturating_add(more) > self.quota_bytes {
+            Some(format!("{} KiB of memories", self.quota_bytes / 1024))
+        } else {
+            None
+        };
+        if let Some(most) = full {
+            let candidates = worthless(&transaction, range).map_err(&failed)?;
+            return Err(Fault::Quota { most, candidates });
         }
         let seed: [u8; 10] = transaction
             .prepare_cached("SELECT randomblob(10)")
@@ -168,10 +184,9 @@ impl Database {
             .and_then(|mut row| row.query_row([range.first, range.last], |row| row.get(0)))
             .map_err(&failed)?;
         if key > range.last {
-            return Err(Fault::Quota {
-                unit: unit.to_string(),
-                limit: self.quota,
-            });
+            return Err(Fault::Invalid(
+                "you have used up every number that a memory of yours can have".to_owned(),
+            ));
         }
         transaction
             .prepare_cached(
@@ -618,6 +633,19 @@ impl Database {
         }
         transaction.commit().map_err(&failed)
     }
+}
+
+/// Ids of a few memories to forget first: superseded ones, which nobody finds any more, else the
+/// oldest.
+fn worthless(connection: &Connection, range: Range) -> rusqlite::Result<Vec<String>> {
+    connection
+        .prepare_cached(
+            "SELECT id FROM (SELECT key, id, superseded_by FROM memory
+               WHERE key BETWEEN ?1 AND ?2 ORDER BY key LIMIT ?3)
+             ORDER BY superseded_by IS NULL, key LIMIT 3",
+        )?
+        .query_map(params![range.first, range.last, OLDEST], |row| row.get(0))?
+        .collect()
 }
 
 /// A filter is applied after the search, so more rows are searched for it.

@@ -356,13 +356,80 @@ fn limits_are_checked_here_too() {
     let fault = database
         .remember(&unit("a.agent"), draft("one more"), "agent")
         .unwrap_err();
-    assert!(matches!(fault, Fault::Quota { limit: 3, .. }), "{fault}");
+    assert!(fault.to_string().contains("3 memories"), "{fault}");
     add(&mut database, "b.agent", "others are not concerned");
     let id = database.recall(&unit("a.agent"), query("fact")).unwrap()[0]
         .id
         .clone();
     database.forget(&unit("a.agent"), &id, "").unwrap();
     add(&mut database, "a.agent", "now there is room");
+}
+
+/// The bytes that the quota counts, and those that are there.
+fn bytes(database: &Database) -> (i64, i64) {
+    let counted = "SELECT sum(bytes) FROM unit";
+    let there = "SELECT coalesce(sum(octet_length(text || tags || context)), 0) FROM memory";
+    let number = |sql| {
+        let connection = database.connection();
+        connection.query_row(sql, [], |row| row.get(0)).unwrap()
+    };
+    (number(counted), number(there))
+}
+
+#[test]
+fn a_unit_has_so_much_text_and_is_told_what_to_forget() {
+    let (_dir, mut database) = database();
+    database.quota_bytes = 4 * 1024;
+    let text = |number: u32| format!("{number} {}", "é".repeat(498));
+    let first = add(&mut database, "a.agent", &text(0));
+    let second = add(&mut database, "a.agent", &text(1));
+    let newer = Draft {
+        supersedes: Some(second.clone()),
+        tags: vec!["one".into(), "two".into()],
+        context: "why".into(),
+        ..draft(&text(2))
+    };
+    let size = i64::try_from(newer.size()).unwrap();
+    let before = bytes(&database);
+    database.remember(&unit("a.agent"), newer, "agent").unwrap();
+    assert_eq!(bytes(&database), (before.0 + size, before.1 + size));
+    add(&mut database, "a.agent", &text(3));
+    let fault = database
+        .remember(&unit("a.agent"), draft(&text(4)), "agent")
+        .unwrap_err()
+        .to_string();
+    assert!(fault.contains("4 KiB of memories"), "{fault}");
+    // What was superseded is named before what is merely old.
+    let (outdated, old) = (fault.find(&second).unwrap(), fault.find(&first).unwrap());
+    assert!(outdated < old, "{fault}");
+    add(&mut database, "a.agent", "what is small enough still fits");
+    add(&mut database, "b.agent", &text(5));
+    database.forget(&unit("a.agent"), &second, "").unwrap();
+    add(&mut database, "a.agent", &text(4));
+    let (counted, there) = bytes(&database);
+    assert_eq!(counted, there);
+}
+
+#[test]
+fn an_older_database_learns_how_much_there_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("memory.db");
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(crate::hub::schema::STEPS[0]).unwrap();
+    old.execute_batch(
+        "INSERT INTO unit(number, name) VALUES (1, 'a.agent'), (2, 'b.agent');
+         INSERT INTO memory(key, id, layer, importance, created, source, tags, context, text)
+           VALUES (1 << 32 | 1, 'x', 'core', 5, 0, 'agent', 'ops', '', 'é'),
+                  (2 << 32 | 1, 'y', 'core', 5, 0, 'agent', '', 'where', 'fact');
+         PRAGMA user_version = 1;",
+    )
+    .unwrap();
+    drop(old);
+    let mut database = open(&path).unwrap();
+    assert_eq!(bytes(&database), (5 + 9, 5 + 9));
+    database.forget(&unit("a.agent"), "x", "").unwrap();
+    assert_eq!(bytes(&database), (9, 9));
+    assert_eq!(texts(&mut database, "b.agent", "fact"), ["fact"]);
 }
 
 #[test]

@@ -6,7 +6,8 @@
 //! query text can leave the range.
 
 /// The steps, in order; step `n` makes version `n + 1`.
-pub const STEPS: &[&str] = &["
+pub const STEPS: &[&str] = &[
+    "
 CREATE TABLE unit (
   number INTEGER PRIMARY KEY,
   name TEXT NOT NULL UNIQUE,
@@ -57,4 +58,28 @@ CREATE TRIGGER memory_delete AFTER DELETE ON memory BEGIN
     SELECT 'delete', old.key, old.text, old.tags, old.context WHERE old.superseded_by IS NULL;
   UPDATE unit SET rows = rows - 1 WHERE number = old.key >> 32;
 END;
-"];
+",
+    "
+-- How much text each unit has, for its quota.
+ALTER TABLE unit ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+UPDATE unit SET bytes = (
+  SELECT coalesce(sum(octet_length(text) + octet_length(tags) + octet_length(context)), 0)
+  FROM memory WHERE key BETWEEN number << 32 AND number << 32 | 4294967295);
+DROP TRIGGER memory_insert;
+CREATE TRIGGER memory_insert AFTER INSERT ON memory BEGIN
+  INSERT INTO memory_fts(rowid, text, tags, context)
+    VALUES (new.key, new.text, new.tags, new.context);
+  UPDATE unit SET rows = rows + 1, bytes = bytes
+      + octet_length(new.text) + octet_length(new.tags) + octet_length(new.context)
+    WHERE number = new.key >> 32;
+END;
+DROP TRIGGER memory_delete;
+CREATE TRIGGER memory_delete AFTER DELETE ON memory BEGIN
+  INSERT INTO memory_fts(memory_fts, rowid, text, tags, context)
+    SELECT 'delete', old.key, old.text, old.tags, old.context WHERE old.superseded_by IS NULL;
+  UPDATE unit SET rows = rows - 1, bytes = bytes
+      - octet_length(old.text) - octet_length(old.tags) - octet_length(old.context)
+    WHERE number = old.key >> 32;
+END;
+",
+];

@@ -42,13 +42,13 @@ pub enum Fault {
     /// Outside the limits; a sentence.
     #[error("{0}")]
     Invalid(String),
-    /// The unit has as many memories as it may.
-    #[error("{unit} has {limit} memories, which is its limit; forget some first")]
+    /// The unit has as much as it may; says what to forget.
+    #[error("you have {most}, which is your limit; forget what is outdated first, such as {}", candidates.join(", "))]
     Quota {
-        /// Which unit.
-        unit: String,
-        /// The limit.
-        limit: u64,
+        /// The limit that is reached, in words.
+        most: String,
+        /// Ids of memories that are the likeliest to be worth nothing.
+        candidates: Vec<String>,
     },
     /// The unit has no memory with that id.
     #[error("there is no memory {id:?} of yours; ids come from remember and recall")]
