@@ -23,6 +23,6 @@ pub mod publish;
 pub mod serve;
 
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 #[cfg(test)]
 mod tests;

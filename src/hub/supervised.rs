@@ -171,13 +171,29 @@ impl Supervisor for Link {
         })
     }
 
-    fn status<'a>(&'a self, _asker: &'a UnitName, unit: &'a UnitName) -> Asking<'a, Status> {
+    fn status<'a>(&'a self, asker: &'a UnitName, unit: &'a UnitName) -> Asking<'a, Status> {
         Box::pin(async move {
             let client = self.client()?;
+            // To ask aetherd for one unit is to have it look for that unit's file and keep what it
+            // found, so it is asked for none but those that it lists.
+            if unit != asker && !is_listed(&client, unit).await? {
+                return Err(Unanswered::Refused(format!(
+                    "there is no unit {unit}; list_agents names them"
+                )));
+            }
             let found = client.unit_properties(unit).await.map_err(unanswered)?;
             Ok(status(unit, &found))
         })
     }
+}
+
+async fn is_listed(client: &Client, unit: &UnitName) -> Result<bool, Unanswered> {
+    // A name has no character that a pattern would take for another.
+    let rows = client
+        .list_units(&[], &[unit.as_str()])
+        .await
+        .map_err(unanswered)?;
+    Ok(rows.iter().any(|row| row.name == *unit))
 }
 
 fn status(unit: &UnitName, found: &Properties) -> Status {
@@ -214,5 +230,39 @@ fn status(unit: &UnitName, found: &Properties) -> Status {
             .into_iter()
             .map(ToOwned::to_owned)
             .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::ask::Caller;
+    use crate::bus::authorise::HUB_UNIT;
+    use crate::bus::fake::{Fake, facts, name, root};
+    use crate::bus::serve::Limits;
+
+    #[tokio::test]
+    async fn aetherd_is_asked_for_no_unit_that_it_does_not_list() {
+        let hub = Caller {
+            unit: Some(name(HUB_UNIT)),
+            ..root()
+        };
+        let units = vec![facts("coder.agent"), facts("other.agent")];
+        let fake = Fake::start(hub, units, Limits::default());
+        let (sender, link) = link();
+        sender.send_replace(Some(fake.client().await));
+        let coder = name("coder.agent");
+        for unknown in ["nobody.agent", "oth.agent", "nothing-9.service"] {
+            let error = link.status(&coder, &name(unknown)).await.unwrap_err();
+            let said = format!("there is no unit {unknown}; list_agents names them");
+            assert_eq!(error, Unanswered::Refused(said));
+        }
+        for asked in fake.asked.lock().unwrap().iter() {
+            assert_eq!(asked, "Units");
+        }
+        for known in ["other.agent", "coder.agent"] {
+            let status = link.status(&coder, &name(known)).await.unwrap();
+            assert_eq!(status.name, known);
+        }
     }
 }
