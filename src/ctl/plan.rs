@@ -48,12 +48,18 @@ pub(super) fn run(screen: Screen, places: &Places, word: &str) -> anyhow::Result
     let policy = policyfile::find(&places.policies, &unit.sandbox.policy)
         .map_err(|fault| unusable(fault, &unit.sandbox.policy, places))?;
     let launch = prepare(&unit, &mut assignment, &mut assumed)?;
-    let host = host::probe();
+    let mut host = host::probe();
+    if places.system && !host.root {
+        (host.user, host.home) = ("root".to_owned(), PathBuf::from("/root"));
+    }
     if !host.root && nix::unistd::geteuid().as_raw() != assignment.uid {
         assumed.push("not run as root: a real start by you would keep your own uid".to_owned());
     }
     let mut plans = vec![];
     for role in roles(&unit) {
+        if role != Role::Main(0) {
+            assignment.found = found(&unit, role, &assignment, &mut assumed);
+        }
         let plan =
             plan::compile(&unit, &launch, role, &policy, &assignment, &host).map_err(|error| {
                 match error {
@@ -167,7 +173,7 @@ fn prepare(
     assignment: &mut Assignment,
     assumed: &mut Assumptions,
 ) -> Result<Launch, Problem> {
-    let path = plan::search_path(unit, None, assignment);
+    let path = plan::search_path(unit, Role::Main(0), assignment);
     let candidates = runtime::candidates(unit, &path);
     let mut program = candidates
         .iter()
@@ -202,6 +208,25 @@ fn prepare(
             Some(help) => problem.help(help),
             None => problem,
         }
+    })
+}
+
+/// A program that the unit names without a path, where the daemon would find it.
+fn found(
+    unit: &Unit,
+    role: Role,
+    assignment: &Assignment,
+    assumed: &mut Assumptions,
+) -> Option<PathBuf> {
+    let program = &plan::command_of(unit, role)?.program;
+    let path = plan::search_path(unit, role, assignment);
+    host::find_program(program, &path).or_else(|| {
+        let shown = PathBuf::from("/usr/bin").join(program);
+        assumed.push(format!(
+            "{program} was not found here; {} is shown",
+            shown.display()
+        ));
+        Some(shown)
     })
 }
 

@@ -20,7 +20,7 @@ use crate::sys::cgroup::{Kind, Part};
 use crate::sys::file::{Owner, directory_beneath, read_beneath, read_regular, write_beneath};
 use crate::sys::user::{account, give, group, own_gid, own_name, own_uid};
 use crate::sys::{host, limits, pipe, policyfile, process, pty};
-use crate::unit::{Command, Unit};
+use crate::unit::Unit;
 
 /// Largest `EnvironmentFile=`, in bytes.
 const ENVIRONMENT_FILE_MAX: u64 = 1 << 20;
@@ -137,10 +137,10 @@ pub(crate) fn start(workshop: &Workshop, users: &mut Users, order: Start) -> Res
     write_files(workshop, unit, &launch.files, owner)?;
     let policy = policyfile::find(&workshop.places.policies, &unit.sandbox.policy)
         .map_err(|fault| fail("policy", fault.to_string()))?;
-    if let Some(command) = command_of(unit, order.role)
+    if let Some(command) = crate::plan::command_of(unit, order.role)
         && launch.program.as_os_str().is_empty()
     {
-        let path = crate::plan::search_path(unit, None, &assignment);
+        let path = crate::plan::search_path(unit, order.role, &assignment);
         assignment.found = host::find_program(&command.program, &path);
     }
     let plan = crate::plan::compile(
@@ -212,19 +212,6 @@ struct Who {
     groups: Vec<u32>,
     /// Empty: the uid's digits.
     name: String,
-}
-
-/// The command line of a role.
-fn command_of(unit: &Unit, role: Role) -> Option<&Command> {
-    let service = unit.service.as_ref()?;
-    let (list, index) = match role {
-        Role::StartPre(index) => (&service.exec_start_pre, index),
-        Role::Main(index) => (&service.exec_start, index),
-        Role::StartPost(index) => (&service.exec_start_post, index),
-        Role::Stop(index) => (&service.exec_stop, index),
-        Role::StopPost(index) => (&service.exec_stop_post, index),
-    };
-    list.get(usize::from(index))
 }
 
 /// What `EnvironmentFile=` and `PassEnvironment=` add.
@@ -537,7 +524,7 @@ fn launch(
     if unit.agent.is_none() || !matches!(order.role, Role::Main(_)) {
         return Ok(Launch::default());
     }
-    let path = crate::plan::search_path(unit, None, assignment);
+    let path = crate::plan::search_path(unit, order.role, assignment);
     let program = runtime::candidates(unit, &path)
         .into_iter()
         .find_map(|candidate| host::executable(&candidate));

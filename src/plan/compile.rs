@@ -77,7 +77,14 @@ pub fn compile(
     // Every agent's main process is described by its runtime; the rest are command lines.
     let launched = (unit.agent.is_some() && matches!(role, Role::Main(_))).then_some(launch);
     let terminal = launched.is_some() && unit.agent.as_ref().is_some_and(|agent| agent.terminal);
-    let environment = environment::compose(unit, launched, assignment, terminal);
+    let privileged = is_privileged(unit, role);
+    let environment = environment::compose(
+        unit,
+        launched,
+        assignment,
+        terminal,
+        privileged.then_some(host),
+    );
     let command = command(unit, launched, role)?;
     let program = program(unit, &command, assignment)?;
     let argv = if command.no_environment {
@@ -94,8 +101,7 @@ pub fn compile(
         policy,
         assignment,
         agent: unit.agent.is_some(),
-        // `+` exists for commands that an administrator wrote, never for what a runtime runs.
-        privileged: command.privileged && launched.is_none(),
+        privileged,
     };
     let stdio = Stdio {
         input: !terminal && launched.is_some_and(|launch| launch.input),
@@ -128,7 +134,7 @@ fn command(unit: &Unit, launched: Option<&Launch>, role: Role) -> Result<Command
             ..Command::default()
         });
     }
-    find(unit, role)
+    command_of(unit, role)
         .cloned()
         .ok_or_else(|| PlanError::NoCommand {
             unit: unit.name.clone(),
@@ -137,10 +143,12 @@ fn command(unit: &Unit, launched: Option<&Launch>, role: Role) -> Result<Command
 }
 
 fn main_command(unit: &Unit, role: Role) -> Option<&Command> {
-    find(unit, role).or_else(|| unit.service.as_ref()?.exec_start.first())
+    command_of(unit, role).or_else(|| unit.service.as_ref()?.exec_start.first())
 }
 
-fn find(unit: &Unit, role: Role) -> Option<&Command> {
+/// The command line that a unit's file has for a role.
+#[must_use]
+pub fn command_of(unit: &Unit, role: Role) -> Option<&Command> {
     let service = unit.service.as_ref()?;
     let (list, index) = match role {
         Role::StartPre(index) => (&service.exec_start_pre, index),
@@ -150,6 +158,13 @@ fn find(unit: &Unit, role: Role) -> Option<&Command> {
         Role::StopPost(index) => (&service.exec_stop_post, index),
     };
     list.get(usize::from(index))
+}
+
+/// Whether a process is privileged: `+` exists for commands that an administrator wrote, never for
+/// what a runtime runs.
+pub(super) fn is_privileged(unit: &Unit, role: Role) -> bool {
+    let runs = unit.agent.is_some() && matches!(role, Role::Main(_));
+    !runs && command_of(unit, role).is_some_and(|command| command.privileged)
 }
 
 fn program(unit: &Unit, command: &Command, places: &Assignment) -> Result<PathBuf, PlanError> {
@@ -322,7 +337,8 @@ impl Confinement<'_> {
         if let Some(path) = &self.exec.working_directory {
             return path.clone();
         }
-        if self.agent {
+        // What root does beside files of the agent's it takes from there: modules, settings.
+        if self.agent && !self.privileged {
             self.assignment.workspace.clone()
         } else {
             PathBuf::from("/")

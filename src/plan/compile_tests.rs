@@ -146,6 +146,8 @@ fn host() -> Host {
         root: true,
         cgroups: "unified".to_owned(),
         last_capability: 40,
+        user: "root".to_owned(),
+        home: "/root".into(),
     }
 }
 
@@ -250,6 +252,70 @@ fn a_privileged_command_keeps_root_and_a_runtime_never_does() {
     let made = plan(&unit, &launch("/bin/true"), Role::Main(0), &tiny());
     assert!(names(&made).contains(&StepName::Ids));
     assert!(names(&made).contains(&StepName::Landlock));
+}
+
+#[test]
+fn a_privileged_command_has_nothing_of_the_agents() {
+    let mut unit = unit("coder.agent", "/bin/true");
+    let mut plus = command("make $FROM_FILE $COLOUR ${HOME}");
+    plus.privileged = true;
+    let own = unit.service.as_mut().unwrap();
+    own.exec_start_pre = vec![plus];
+    for name in ["HOME", "PATH", "USER", "LOGNAME", "SHELL"] {
+        let value = "/state/workspace".to_owned();
+        own.exec.environment.insert(name.to_owned(), value);
+    }
+    let assignment = Assignment {
+        found: Some("/usr/bin/make".into()),
+        libexec: "/usr/libexec/aether".into(),
+        file_environment: vec![
+            ("FROM_FILE".to_owned(), "planted".to_owned()),
+            ("PATH".to_owned(), "/state/workspace".to_owned()),
+        ],
+        ..assignment()
+    };
+    let role = Role::StartPre(0);
+    let compile = |unit: &Unit| {
+        compile(
+            unit,
+            &launch("/bin/true"),
+            role,
+            &tiny(),
+            &assignment,
+            &host(),
+        )
+        .unwrap()
+    };
+    let made = compile(&unit);
+    assert_eq!(made.argv, ["make", "deep", "red", "/root"]);
+    let fixed = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/libexec/aether";
+    let expected = [
+        ("AETHER_UNIT", "coder.agent"),
+        ("COLOUR", "deep red"),
+        ("HOME", "/root"),
+        ("INVOCATION_ID", "0123456789abcdef0123456789abcdef"),
+        ("LANG", "C.UTF-8"),
+        ("LOGNAME", "root"),
+        ("NOTIFY_SOCKET", "/run/aether/notify"),
+        ("PATH", fixed),
+        ("SHELL", "/bin/sh"),
+        ("USER", "root"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(made.environment, expected);
+    assert_eq!(crate::plan::search_path(&unit, role, &assignment), fixed);
+    let main = crate::plan::search_path(&unit, Role::Main(0), &assignment);
+    assert_eq!(main, "/state/workspace");
+    let directory = |plan: &ExecPlan| {
+        plan.steps.iter().find_map(|step| match step {
+            Step::Directory { path, .. } => Some(path.clone()),
+            _ => None,
+        })
+    };
+    assert_eq!(directory(&made), Some("/".into()));
+    let exec = &mut unit.service.as_mut().unwrap().exec;
+    exec.working_directory = Some("/srv".into());
+    assert_eq!(directory(&compile(&unit)), Some("/srv".into()));
 }
 
 #[test]

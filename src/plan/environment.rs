@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use super::Assignment;
+use super::compile::is_privileged;
+use super::{Assignment, Host};
+use crate::engine::event::Role;
 use crate::runtime::Launch;
 use crate::unit::Unit;
 
@@ -17,37 +19,25 @@ pub(super) type Environment = BTreeMap<String, String>;
 
 /// All of it, least important first: ours, `PassEnvironment=`, the runtime's, `Environment=`,
 /// `EnvironmentFile=`, and again ours where a unit must not speak for us.
+///
+/// A `privileged` command is the manager's, and gets nothing that the unit can write
+/// (`EnvironmentFile=`) or that would lead it to what the unit writes: an interpreter loads code
+/// from its home. `Environment=` is an administrator's word, but its `HOME` and `PATH` are meant
+/// for the unit.
 pub(super) fn compose(
     unit: &Unit,
     launch: Option<&Launch>,
     assignment: &Assignment,
     terminal: bool,
+    privileged: Option<&Host>,
 ) -> Environment {
     let mut all = Environment::new();
     let mut set = |name: &str, value: String| all.insert(name.to_owned(), value);
     let path = |path: &std::path::Path| path.to_string_lossy().into_owned();
-    let user = if assignment.user.is_empty() {
-        assignment.uid.to_string()
-    } else {
-        assignment.user.clone()
-    };
+    let own = own(assignment, privileged);
     set("LANG", "C.UTF-8".to_owned());
-    // Our own programs come last: a unit finds aether-mcp by name, and no name of the system's is
-    // taken over.
-    let own = &assignment.libexec;
-    let libexec = if own.as_os_str().is_empty() {
-        String::new()
-    } else {
-        format!(":{}", path(own))
-    };
-    set("PATH", format!("{PATH}{libexec}"));
-    set("SHELL", "/bin/sh".to_owned());
-    set("LOGNAME", user.clone());
-    set("USER", user);
-    for (name, place) in [("HOME", &assignment.home), ("TMPDIR", &assignment.tmp)] {
-        if !place.as_os_str().is_empty() {
-            set(name, path(place));
-        }
+    for (name, value) in &own {
+        set(name, value.clone());
     }
     if terminal {
         set("TERM", "xterm-256color".to_owned());
@@ -57,13 +47,21 @@ pub(super) fn compose(
         all.extend(launch.environment.iter().cloned());
     }
     if let Some(service) = &unit.service {
-        let own = &service.exec.environment;
+        let given = &service.exec.environment;
         all.extend(
-            own.iter()
+            given
+                .iter()
                 .map(|(name, value)| (name.clone(), value.clone())),
         );
     }
-    all.extend(assignment.file_environment.iter().cloned());
+    if privileged.is_some() {
+        all.extend(
+            own.into_iter()
+                .map(|(name, value)| (name.to_owned(), value)),
+        );
+    } else {
+        all.extend(assignment.file_environment.iter().cloned());
+    }
     for (name, value) in [
         ("AETHER_UNIT", Some(unit.name.to_string())),
         ("INVOCATION_ID", Some(assignment.invocation_id.clone())),
@@ -84,10 +82,50 @@ pub(super) fn compose(
     all
 }
 
+/// What says who the process is and where its programs are.
+fn own(assignment: &Assignment, privileged: Option<&Host>) -> Vec<(&'static str, String)> {
+    let path = |path: &std::path::Path| path.to_string_lossy().into_owned();
+    let user = match privileged {
+        Some(host) => host.user.clone(),
+        None if assignment.user.is_empty() => assignment.uid.to_string(),
+        None => assignment.user.clone(),
+    };
+    let mut own = vec![
+        ("PATH", fixed_path(assignment)),
+        ("SHELL", "/bin/sh".to_owned()),
+        ("LOGNAME", user.clone()),
+        ("USER", user),
+    ];
+    let places = match privileged {
+        Some(host) => vec![("HOME", &host.home)],
+        None => vec![("HOME", &assignment.home), ("TMPDIR", &assignment.tmp)],
+    };
+    for (name, place) in places {
+        if !place.as_os_str().is_empty() {
+            own.push((name, path(place)));
+        }
+    }
+    own
+}
+
+/// Our own programs come last: a unit finds aether-mcp by name, and no name of the system's is
+/// taken over.
+fn fixed_path(assignment: &Assignment) -> String {
+    let libexec = &assignment.libexec;
+    if libexec.as_os_str().is_empty() {
+        PATH.to_owned()
+    } else {
+        format!("{PATH}:{}", libexec.display())
+    }
+}
+
 /// The `PATH` in which the daemon looks for a program that a unit names without a path.
 #[must_use]
-pub fn search_path(unit: &Unit, launch: Option<&Launch>, assignment: &Assignment) -> String {
-    compose(unit, launch, assignment, false)
+pub fn search_path(unit: &Unit, role: Role, assignment: &Assignment) -> String {
+    if is_privileged(unit, role) {
+        return fixed_path(assignment);
+    }
+    compose(unit, None, assignment, false, None)
         .remove("PATH")
         .unwrap_or_default()
 }

@@ -13,7 +13,7 @@ pub mod policy;
 mod render;
 mod step;
 
-pub use compile::{PlanError, compile};
+pub use compile::{PlanError, command_of, compile};
 pub use environment::search_path;
 pub use policy::Policy;
 pub use render::render;
@@ -229,6 +229,10 @@ pub struct Host {
     pub cgroups: String,
     /// The last capability this kernel knows (`CAP_…`), by number.
     pub last_capability: u8,
+    /// The manager's own user, whose privileged commands (`+`) are.
+    pub user: String,
+    /// Its home.
+    pub home: PathBuf,
 }
 
 /// What the daemon has decided for this start of the unit.

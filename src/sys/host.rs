@@ -15,6 +15,8 @@ pub fn probe() -> Host {
         root: nix::unistd::geteuid().is_root(),
         cgroups: String::new(),
         last_capability: last_capability(),
+        user: super::user::own_name(),
+        home: super::user::own_home(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Users and groups by name or number, and whose files are whose.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Group, Uid, User, chown, getgrouplist};
 use std::ffi::CString;
@@ -77,6 +77,16 @@ pub fn own_name() -> String {
         .ok()
         .flatten()
         .map_or_else(|| uid.to_string(), |user| user.name)
+}
+
+/// Our own user's home by the database, never by `HOME`, which is whoever's we were started from.
+#[must_use]
+pub fn own_home() -> PathBuf {
+    let uid = nix::unistd::geteuid();
+    User::from_uid(uid).ok().flatten().map_or_else(
+        || PathBuf::from(if uid.is_root() { "/root" } else { "/" }),
+        |user| user.dir,
+    )
 }
 
 /// Our own effective group.

@@ -77,7 +77,8 @@ pub(super) const ROWS: &[Directive] = &[
         "WorkingDirectory",
         "PATH",
         "/srv/webshop",
-        "Where the processes start; without it an agent's workspace, and / for a service.",
+        "Where the processes start; without it an agent's workspace, and / for a service and for \
+         commands with the prefix +. The unit's user must be able to enter it.",
         |draft, given| {
             draft.service.exec.working_directory = path(given)?;
             Ok(())

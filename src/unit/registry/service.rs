@@ -48,8 +48,9 @@ pub(super) const ROWS: &[Directive] = &[
         COMMAND,
         "/usr/bin/worker --once",
         "The command that is the unit. Words are split at white space; quotes and C-style escapes \
-         are as in systemd.service(5). Prefixes: - ignores a failure, + runs without the unit's \
-         user and sandbox, : leaves $VARIABLES alone, @ takes the second word as argv[0]. Several \
+         are as in systemd.service(5). Prefixes: - ignores a failure, + runs as the manager's own \
+         user without the unit's sandbox (with that user's HOME, a fixed PATH and nothing of \
+         EnvironmentFile=), : leaves $VARIABLES alone, @ takes the second word as argv[0]. Several \
          commands (several lines, or a lone ; between them) only with Type=oneshot. An agent \
          whose runtime brings its own command needs none.",
         |draft, given| given.commands(&mut draft.service.exec_start),
