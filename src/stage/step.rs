@@ -62,13 +62,19 @@ impl Stage<'_> {
 
     pub(super) fn ruleset(&mut self, ruleset: &Ruleset) -> Result<(), Refusal> {
         self.prepared = Some(landlock::prepare(ruleset).map_err(|error| {
-            let help = matches!(error, landlock::LandlockError::Path { .. }).then(|| {
-                "create the path, or write - before it where it may be missing".to_owned()
-            });
+            let help = match error {
+                landlock::LandlockError::Path { .. } => {
+                    Some("create the path, or write - before it where it may be missing")
+                }
+                landlock::LandlockError::Untrusted { .. } => {
+                    Some("name the place itself instead of the link, or remove the link")
+                }
+                landlock::LandlockError::Kernel(_) => None,
+            };
             Refusal {
                 errno: error.errno(),
                 detail: error.to_string(),
-                help,
+                help: help.map(str::to_owned),
             }
         })?);
         Ok(())

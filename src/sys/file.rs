@@ -13,6 +13,8 @@ use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, open, openat2, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
 
+use super::trusted::open_trusted;
+
 /// Who owns what is made, and how it is protected.
 #[derive(Debug, Clone, Copy)]
 pub struct Owner {
@@ -127,14 +129,15 @@ pub fn write_beneath(
     Ok(renameat(&directory, temporary, &directory, name)?)
 }
 
-/// Reads a regular file of at most `most` bytes. It never waits and never reads a device: whoever
-/// may write to the directory can put a FIFO or a link to `/dev/zero` there.
+/// Reads a regular file of at most `most` bytes. It never waits and never reads a device, and
+/// follows only links that can be trusted: whoever may write to the directory can put a FIFO there,
+/// or a link to a file that only we may read.
 ///
 /// # Errors
-/// Those of open(2) and read(2); `InvalidInput` for anything but a regular file, `FileTooLarge`.
+/// Those of [`open_trusted`] and read(2); `InvalidInput` for anything but a regular file,
+/// `FileTooLarge`.
 pub fn read_regular(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-    read_opened(open(path, flags, Mode::empty())?.as_fd(), most)
+    read_opened(open_trusted(path)?.as_fd(), most)
 }
 
 /// As [`read_regular`], below `root` and without following links.

@@ -5,6 +5,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use super::trusted::{TrustError, resolve_trusted};
 use crate::plan::Host;
 
 /// What is known without looking at cgroups; [`Host::cgroups`] stays empty.
@@ -42,9 +43,16 @@ pub fn find_program(name: &str, path: &str) -> Option<PathBuf> {
 
 /// The real file behind `path`, links followed, if it can be executed by anyone. A sandbox must
 /// allow the real file; its name alone is not enough.
+///
+/// Behind a link that a unit may have planted there could be anything, so there the name itself
+/// stands, and the sandbox allows what its own rules say.
 #[must_use]
 pub fn executable(path: &Path) -> Option<PathBuf> {
-    let real = std::fs::canonicalize(path).ok()?;
+    let real = match resolve_trusted(path) {
+        Ok(real) => real,
+        Err(TrustError::Link { .. }) => path.to_owned(),
+        Err(TrustError::System(_)) => return None,
+    };
     let data = std::fs::metadata(&real).ok()?;
     (data.is_file() && data.permissions().mode() & 0o111 != 0).then_some(real)
 }

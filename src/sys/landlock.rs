@@ -10,14 +10,16 @@
 )]
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::ptr;
 
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, BitFlags, NetPort, PathBeneath, PathFd, RulesetAttr,
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, NetPort, PathBeneath, RulesetAttr,
     RulesetCreated, RulesetCreatedAttr, Scope, make_bitflags,
 };
 
+use super::trusted::{TrustError, open_trusted};
 use crate::plan::{Access, Enforcement, PathRule, Ruleset};
 
 /// The ABI whose rights are asked for.
@@ -36,6 +38,16 @@ pub enum LandlockError {
         /// Why not.
         source: io::Error,
     },
+    /// A path leads through a link that the unit may have planted to widen its sandbox.
+    #[error("path {} ({reason}) cannot be allowed: {source}", path.display())]
+    Untrusted {
+        /// Which.
+        path: PathBuf,
+        /// Who asked for it.
+        reason: String,
+        /// Which link, and who may have put it there.
+        source: TrustError,
+    },
     /// The kernel refused.
     #[error("landlock: {0}")]
     Kernel(#[from] landlock::RulesetError),
@@ -47,6 +59,7 @@ impl LandlockError {
     pub fn errno(&self) -> i32 {
         match self {
             Self::Path { source, .. } => source.raw_os_error().unwrap_or(0),
+            Self::Untrusted { .. } => libc::ELOOP,
             Self::Kernel(_) => io::Error::last_os_error().raw_os_error().unwrap_or(0),
         }
     }
@@ -128,7 +141,8 @@ fn rights(access: Access) -> BitFlags<AccessFs> {
 /// Opens the paths and builds the ruleset, as far as this kernel goes.
 ///
 /// # Errors
-/// When a path that is not optional cannot be opened, or the kernel refuses.
+/// When a path that is not optional cannot be opened or leads through a link that the unit may
+/// have planted, or the kernel refuses.
 pub fn prepare(plan: &Ruleset) -> Result<Prepared, LandlockError> {
     let abi = abi();
     let mut enforcement = Enforcement {
@@ -153,7 +167,7 @@ pub fn prepare(plan: &Ruleset) -> Result<Prepared, LandlockError> {
     }
     let mut ruleset = attributes.create()?;
     for rule in &plan.paths {
-        if let Some(parent) = open(rule)? {
+        if let Some(parent) = open(rule, &mut enforcement.missing)? {
             ruleset = ruleset.add_rule(PathBeneath::new(parent, rights(rule.access)))?;
         }
     }
@@ -170,11 +184,12 @@ pub fn prepare(plan: &Ruleset) -> Result<Prepared, LandlockError> {
     })
 }
 
-/// `None`: missing, and that is allowed.
-fn open(rule: &PathRule) -> Result<Option<PathFd>, LandlockError> {
-    match PathFd::new(&rule.path) {
+/// `None`: missing, or not to be trusted, and the rule may be left out.
+fn open(rule: &PathRule, left_out: &mut Vec<String>) -> Result<Option<OwnedFd>, LandlockError> {
+    let (path, reason) = (&rule.path, &rule.reason);
+    match open_trusted(path) {
         Ok(parent) => Ok(Some(parent)),
-        Err(landlock::PathFdError::OpenCall { source, .. })
+        Err(TrustError::System(source))
             if rule.optional
                 && matches!(
                     source.raw_os_error(),
@@ -183,13 +198,22 @@ fn open(rule: &PathRule) -> Result<Option<PathFd>, LandlockError> {
         {
             Ok(None)
         }
-        Err(error) => Err(LandlockError::Path {
-            path: rule.path.clone(),
-            reason: rule.reason.clone(),
-            source: match error {
-                landlock::PathFdError::OpenCall { source, .. } => source,
-                other => io::Error::other(other),
-            },
+        Err(source @ TrustError::Link { .. }) if rule.optional => {
+            left_out.push(format!(
+                "Path {} ({reason}) is not allowed by the sandbox: {source}",
+                path.display()
+            ));
+            Ok(None)
+        }
+        Err(TrustError::System(source)) => Err(LandlockError::Path {
+            path: path.clone(),
+            reason: reason.clone(),
+            source,
+        }),
+        Err(source) => Err(LandlockError::Untrusted {
+            path: path.clone(),
+            reason: reason.clone(),
+            source,
         }),
     }
 }

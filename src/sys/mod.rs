@@ -33,6 +33,7 @@ pub mod random;
 pub mod ready;
 pub mod reaper;
 pub mod socket;
+pub mod trusted;
 pub mod unitfile;
 pub mod user;
 pub mod watch;

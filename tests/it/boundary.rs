@@ -20,6 +20,14 @@ fn workspace(aether: &Aether) -> PathBuf {
     aether.root.path().join("state/unit/a.agent/workspace")
 }
 
+/// A file beside everything that the agent has.
+fn secret(aether: &Aether, text: &str, mode: u32) -> PathBuf {
+    let path = aether.root.path().join("secret");
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+    path
+}
+
 #[test]
 fn a_privileged_command_takes_nothing_from_the_agent() {
     let aether = Aether::start();
@@ -59,4 +67,80 @@ fn a_privileged_command_takes_nothing_from_the_agent() {
         "{agent}"
     );
     aether.wait_line("a", |line| line.ends_with(" substituted ."));
+}
+
+#[test]
+fn a_link_planted_where_a_rule_points_does_not_widen_the_sandbox() {
+    let aether = Aether::start();
+    leave(&aether, "ln -s / bin");
+    let bin = workspace(&aether).join("bin");
+    assert!(bin.is_symlink());
+    let rule = format!("[Sandbox]\nExecPaths={}", bin.display());
+    aether.unit("a.agent", &agent("echo in", &rule));
+    aether.ctl(&["daemon-reload"]);
+    let (_, error) = aether.refused(&["start", "a"]);
+    assert!(
+        error.contains("is a symbolic link that is not followed"),
+        "{error}"
+    );
+    let now = aether.wait_state("a", "failed", "");
+    assert_eq!(now.text("FailureStep"), "ruleset");
+}
+
+#[test]
+fn a_link_planted_for_an_environment_file_is_not_read() {
+    let aether = Aether::start();
+    let secret = secret(&aether, "KEY=words\n", 0o600);
+    let link = format!("ln -sf {} .env", secret.display());
+    leave(&aether, &link);
+    let file = workspace(&aether).join(".env");
+    for optional in ["", "-"] {
+        let more = format!("EnvironmentFile={optional}{}", file.display());
+        aether.unit("a.agent", &agent("echo key=$KEY.", &more));
+        aether.ctl(&["daemon-reload"]);
+        let (_, error) = aether.refused(&["start", "a"]);
+        assert!(
+            error.contains(&file.display().to_string()) && error.contains("belongs to user"),
+            "{error}"
+        );
+        let now = aether.wait_state("a", "failed", "");
+        assert_eq!(now.text("FailureStep"), "files");
+    }
+    // A file of the agent's own is read as ever, and so is one behind a link of root's.
+    leave(&aether, "rm .env && echo KEY=own >.env");
+    let link = aether.root.path().join("units/env");
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let more = format!("EnvironmentFile={}", link.display());
+    aether.unit("a.agent", &agent("echo key=$KEY.", &more));
+    aether.ctl(&["daemon-reload"]);
+    aether.ctl(&["start", "a"]);
+    aether.wait_line("a", |line| line.ends_with(" key=own."));
+}
+
+#[test]
+fn a_program_behind_a_planted_link_is_found_but_allowed_nothing() {
+    let aether = Aether::start();
+    // As a virtual environment has its interpreter: what it leads to is allowed anyway.
+    leave(&aether, "ln -s /bin/echo tool");
+    let tool = workspace(&aether).join("tool");
+    aether.unit(
+        "a.agent",
+        &format!(
+            "[Agent]\nRuntime=command\nExecStart={} worked\n[MCP]\nTools=\n",
+            tool.display()
+        ),
+    );
+    aether.ctl(&["daemon-reload"]);
+    aether.ctl(&["start", "a"]);
+    aether.wait_line("a", |line| line.ends_with(" worked"));
+
+    // A copy outside of all that is allowed.
+    let outside = aether.root.path().join("outside");
+    std::fs::copy("/bin/echo", &outside).unwrap();
+    std::fs::remove_file(&tool).unwrap();
+    std::os::unix::fs::symlink(&outside, &tool).unwrap();
+    let (_, error) = aether.refused(&["start", "a"]);
+    assert!(error.contains("ermission denied"), "{error}");
+    let now = aether.wait_state("a", "failed", "");
+    assert_eq!(now.text("FailureStep"), "exec");
 }

@@ -455,6 +455,43 @@ fn a_missing_path_fails_unless_optional() {
 }
 
 #[test]
+fn a_rule_leads_through_no_link_that_the_unit_could_have_made() {
+    let (place, assignment) = places();
+    let secret = place.path().join("secret");
+    fs::write(&secret, "words\n").unwrap();
+    let link = assignment.workspace.join("bin");
+    std::os::unix::fs::symlink("/", &link).unwrap();
+    let look = format!("cat {} || echo refused", secret.display());
+    let outcome = run(&confined(
+        plan(&look),
+        vec![rule(&link, Access::ReadExecute, false)],
+    ));
+    let failure = outcome.failure();
+    assert_eq!(
+        (failure.step.as_str(), failure.errno),
+        ("ruleset", libc::ELOOP)
+    );
+    let reason = format!("{} belongs to user {UID}", assignment.workspace.display());
+    assert!(failure.detail.contains(&reason), "{failure:?}");
+    assert!(failure.help.as_deref().unwrap().contains("remove the link"));
+    let outcome = run(&confined(
+        plan(&look),
+        vec![rule(&link, Access::ReadExecute, true)],
+    ));
+    assert!(outcome.output.ends_with("refused\n"), "{}", outcome.output);
+    let missing = &outcome.enforcement().missing;
+    assert!(
+        missing.iter().any(|line| line.contains(&reason)),
+        "{missing:?}"
+    );
+}
+
+/// Puts a key into a fresh session keyring of this process; false where there are no keyrings.
+#[expect(
+    unsafe_code,
+    reason = "keyrings have no wrapper, and nothing else needs one"
+)]
+#[test]
 fn each_failing_step_names_itself() {
     let mut exec = plan("");
     exec.program = "/nonexistent/program".into();
