@@ -279,12 +279,12 @@ impl Confinement<'_> {
         ];
         steps.extend(self.limits());
         steps.push(Step::Stdio(stdio));
-        steps.push(Step::Directory {
+        let directory = Step::Directory {
             path: self.directory(),
             umask: self.exec.umask,
-        });
+        };
         if self.privileged {
-            steps.push(Step::Exec);
+            steps.extend([directory, Step::Exec]);
             return steps;
         }
         let confined = ruleset.is_some();
@@ -295,6 +295,7 @@ impl Confinement<'_> {
             groups: self.assignment.groups.clone(),
         });
         steps.extend(self.capabilities());
+        steps.push(directory);
         // Landlock demands it of everyone without CAP_SYS_ADMIN.
         if self.agent
             || confined

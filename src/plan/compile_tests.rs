@@ -191,9 +191,7 @@ fn an_agent_in_full() {
           NOFILE 1024:infinity
       4. stdio: Connect standard input, output and error, or the terminal.
           input supervisor, output supervisor, error supervisor
-      5. directory: Enter the working directory and set the umask.
-          /state/workspace, umask 0022
-      6. ruleset: Open the allowed paths while they can all be opened; nothing is in force yet.
+      5. ruleset: Open the allowed paths while they can all be opened; nothing is in force yet.
           ReadExecute      /usr  # policy tiny: programs
           ReadWrite        /state/home  # policy tiny: its own
           Read             -/srv/docs  # the unit's ReadOnlyPaths=
@@ -201,11 +199,13 @@ fn an_agent_in_full() {
           ConnectTCP       443
           BindTCP          8080
           Scoped           yes
-      7. ids: Become the unit's user and group, after all that needs root.
+      6. ids: Become the unit's user and group, after all that needs root.
           uid 61000, gid 61000, groups none
-      8. capabilities: Give up the capabilities that the unit is not to have.
+      7. capabilities: Give up the capabilities that the unit is not to have.
           bounding none
           ambient none
+      8. directory: Enter the working directory, which the unit's user must be able to, and set the umask.
+          /state/workspace, umask 0022
       9. no-new-privileges: Let no exec add privilege; Landlock demands this of the unprivileged.
       10. landlock: Enter the ruleset: from here on only the allowed paths exist.
       11. exec: Become the program.
@@ -332,8 +332,8 @@ fn a_service_is_as_it_says() {
         StepName::Cgroup,
         StepName::Limits,
         StepName::Stdio,
-        StepName::Directory,
         StepName::Ids,
+        StepName::Directory,
         StepName::Exec,
     ];
     assert_eq!(names(&made), expected);

@@ -56,14 +56,15 @@ pub enum StepName {
     Limits,
     /// Standard input, output and error, or the terminal.
     Stdio,
-    /// Working directory and umask.
-    Directory,
     /// Build the Landlock ruleset from paths opened now, while they can all be opened.
     Ruleset,
     /// Group, supplementary groups, user. After everything that needs root.
     Ids,
     /// Bounding, inheritable, permitted, effective and ambient sets.
     Capabilities,
+    /// Working directory and umask. After ids and capabilities: a unit may not start where it could
+    /// not go.
+    Directory,
     /// No gain of privilege by exec. Before Landlock, which demands it of the unprivileged.
     NoNewPrivileges,
     /// Enter the ruleset.
@@ -97,13 +98,6 @@ pub enum Step {
     },
     /// See [`StepName::Stdio`].
     Stdio(Stdio),
-    /// See [`StepName::Directory`].
-    Directory {
-        /// Where to be.
-        path: PathBuf,
-        /// The umask.
-        umask: u32,
-    },
     /// See [`StepName::Ruleset`].
     Ruleset(Ruleset),
     /// See [`StepName::Ids`].
@@ -121,6 +115,13 @@ pub enum Step {
         bounding: Vec<String>,
         /// Names raised in the ambient set (and so in all others).
         ambient: Vec<String>,
+    },
+    /// See [`StepName::Directory`].
+    Directory {
+        /// Where to be.
+        path: PathBuf,
+        /// The umask.
+        umask: u32,
     },
     /// See [`StepName::NoNewPrivileges`].
     NoNewPrivileges,

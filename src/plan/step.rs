@@ -11,10 +11,10 @@ impl StepName {
         Self::Cgroup,
         Self::Limits,
         Self::Stdio,
-        Self::Directory,
         Self::Ruleset,
         Self::Ids,
         Self::Capabilities,
+        Self::Directory,
         Self::NoNewPrivileges,
         Self::Landlock,
         Self::Exec,
@@ -54,12 +54,15 @@ impl StepName {
                  them."
             }
             Self::Stdio => "Connect standard input, output and error, or the terminal.",
-            Self::Directory => "Enter the working directory and set the umask.",
             Self::Ruleset => {
                 "Open the allowed paths while they can all be opened; nothing is in force yet."
             }
             Self::Ids => "Become the unit's user and group, after all that needs root.",
             Self::Capabilities => "Give up the capabilities that the unit is not to have.",
+            Self::Directory => {
+                "Enter the working directory, which the unit's user must be able to, and set the \
+                 umask."
+            }
             Self::NoNewPrivileges => {
                 "Let no exec add privilege; Landlock demands this of the unprivileged."
             }

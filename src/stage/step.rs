@@ -190,7 +190,14 @@ pub(super) fn limits(
 const EPERM: i32 = 1;
 
 pub(super) fn directory(path: &Path, umask: u32) -> Result<(), Refusal> {
-    identity::change_directory(path).map_err(|error| Refusal::system(path.display(), &error))?;
+    identity::change_directory(path).map_err(|error| {
+        let refusal = Refusal::system(path.display(), &error);
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => refusal
+                .with_help("the unit's user must be able to enter it, and every directory above"),
+            _ => refusal,
+        }
+    })?;
     identity::set_umask(umask);
     Ok(())
 }

@@ -486,6 +486,29 @@ fn a_rule_leads_through_no_link_that_the_unit_could_have_made() {
     );
 }
 
+#[test]
+fn a_directory_that_its_user_may_not_enter_is_none_to_start_in() {
+    let place = tempfile::tempdir().unwrap();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    let inside = with(
+        plan("pwd"),
+        Step::Directory {
+            path: place.path().into(),
+            umask: 0o022,
+        },
+    );
+    let outcome = run(&inside);
+    assert_eq!(outcome.output.trim_end(), place.path().to_str().unwrap());
+    let outcome = run(&with(inside, ids()));
+    let failure = outcome.failure();
+    assert_eq!(
+        (failure.step.as_str(), failure.errno),
+        ("directory", libc::EACCES)
+    );
+    assert!(failure.help.as_deref().unwrap().contains("user"));
+    assert_eq!(outcome.status, ExitStatus::Exited(200));
+}
+
 /// Puts a key into a fresh session keyring of this process; false where there are no keyrings.
 #[expect(
     unsafe_code,
