@@ -184,7 +184,7 @@ fn an_agent_in_full() {
         SHELL=/bin/sh
         TMPDIR=/state/tmp
         USER=61000
-      1. descriptors: Close inherited descriptors, reset signals, begin a session: nothing of the supervisor stays.
+      1. descriptors: Close inherited descriptors, reset signals, begin a session with a keyring of its own: nothing of the supervisor stays.
       2. cgroup: Be in the unit's cgroup before anything costs memory, time or processes.
           expect 0::/aether/coder.agent/agent
       3. limits: Set resource limits, nice and OOM score while there is the privilege to raise them.

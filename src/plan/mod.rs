@@ -48,7 +48,8 @@ pub struct ExecPlan {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StepName {
-    /// Close every inherited descriptor, reset signal mask and handlers, new session.
+    /// Close every inherited descriptor, reset signal mask and handlers, new session with a new
+    /// keyring.
     Descriptors,
     /// Check (v2) or join (v1) the unit's cgroups. Before anything that costs memory or time.
     Cgroup,

@@ -43,8 +43,8 @@ impl StepName {
     pub const fn description(self) -> &'static str {
         match self {
             Self::Descriptors => {
-                "Close inherited descriptors, reset signals, begin a session: nothing of the \
-                 supervisor stays."
+                "Close inherited descriptors, reset signals, begin a session with a keyring of its \
+                 own: nothing of the supervisor stays."
             }
             Self::Cgroup => {
                 "Be in the unit's cgroup before anything costs memory, time or processes."

@@ -23,6 +23,11 @@ impl Stage<'_> {
             .map_err(|error| Refusal::system("inherited descriptors", &error))?;
         identity::reset_signals().map_err(|error| Refusal::system("signals", &error))?;
         identity::new_session().map_err(|error| Refusal::system("session", &error))?;
+        if !identity::new_keyring().map_err(|error| Refusal::system("session keyring", &error))? {
+            self.enforcement.missing.push(
+                "This kernel offers no session keyrings: the unit has none of its own".to_owned(),
+            );
+        }
         // Whatever the stdio step does, the socket and our parent's streams are not inherited.
         let null = descriptor::null().map_err(|error| Refusal::system("/dev/null", &error))?;
         (0..3)

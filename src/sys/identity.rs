@@ -18,6 +18,33 @@ pub fn new_session() -> io::Result<()> {
     Ok(())
 }
 
+/// A session keyring of its own, new and empty: through the inherited one a process has all keys
+/// in it, whatever its user. `false` where there are no keyrings, or (in a container) none for us
+/// and for what we start.
+///
+/// # Errors
+/// As keyctl(2).
+#[expect(unsafe_code, reason = "keyctl has no safe wrapper here")]
+pub fn new_keyring() -> io::Result<bool> {
+    const JOIN_SESSION_KEYRING: libc::c_int = 1;
+    // SAFETY: without a name the kernel reads no memory; it gives the keyring's number.
+    let keyring = unsafe {
+        libc::syscall(
+            libc::SYS_keyctl,
+            JOIN_SESSION_KEYRING,
+            std::ptr::null::<libc::c_char>(),
+        )
+    };
+    if keyring >= 0 {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::ENOSYS | libc::EPERM) => Ok(false),
+        _ => Err(error),
+    }
+}
+
 /// Every signal unblocked and with its default action.
 ///
 /// By the bare system call: the C library keeps two signals to itself and would leave them ignored

@@ -514,6 +514,41 @@ fn a_directory_that_its_user_may_not_enter_is_none_to_start_in() {
     unsafe_code,
     reason = "keyrings have no wrapper, and nothing else needs one"
 )]
+fn key_in_session(name: &std::ffi::CStr) -> bool {
+    const JOIN: libc::c_int = 1;
+    const SESSION: libc::c_int = -3;
+    // SAFETY: plain calls with strings that outlive them.
+    unsafe {
+        let none = std::ptr::null::<libc::c_char>();
+        libc::syscall(libc::SYS_keyctl, JOIN, none) > 0
+            && libc::syscall(
+                libc::SYS_add_key,
+                c"user".as_ptr(),
+                name.as_ptr(),
+                c"words".as_ptr(),
+                5_usize,
+                SESSION,
+            ) > 0
+    }
+}
+
+#[test]
+fn keys_of_the_supervisors_session_are_out_of_reach() {
+    let name = c"aether-test-key";
+    let text = name.to_str().unwrap();
+    if !key_in_session(name) {
+        let missing = &run(&plan("")).reports;
+        assert!(format!("{missing:?}").contains("keyrings"), "{missing:?}");
+        return;
+    }
+    assert!(fs::read_to_string("/proc/keys").unwrap().contains(text));
+    let outcome = run(&with(plan("cat /proc/keys"), ids()));
+    assert_eq!(outcome.enforcement(), &Enforcement::default());
+    assert!(!outcome.output.contains(text), "{}", outcome.output);
+    // It is a keyring, not nothing: what a unit keeps there is found again.
+    assert!(outcome.output.contains("_ses"), "{}", outcome.output);
+}
+
 #[test]
 fn each_failing_step_names_itself() {
     let mut exec = plan("");
