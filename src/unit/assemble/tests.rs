@@ -123,6 +123,7 @@ fn defaults_of_agents_and_services() {
         (None, "none", vec![])
     );
     assert!(!service.exec.dynamic_user && !service.exec.no_new_privileges);
+    assert_eq!(service.resources.tasks_max, None);
     assert_eq!(
         (service.exec.umask, service.start),
         (0o022, StartType::Exec)
@@ -137,6 +138,19 @@ fn defaults_of_agents_and_services() {
         .unit
         .unwrap();
     assert_eq!((target.service, target.agent), (None, None));
+}
+
+#[test]
+fn an_agents_tasks_are_limited_unless_its_unit_says_otherwise() {
+    let limit = |line: &str| {
+        let text = format!("[Agent]\nExecStart=/bin/a\n{line}\n");
+        let unit = loaded("a.agent", &text).unit.unwrap();
+        unit.service.unwrap().resources.tasks_max
+    };
+    assert_eq!(limit(""), Some(1024));
+    assert_eq!(limit("TasksMax=7"), Some(7));
+    assert_eq!(limit("TasksMax=7\nTasksMax="), Some(1024));
+    assert_eq!(limit("TasksMax=infinity"), None);
 }
 
 #[test]
@@ -166,7 +180,7 @@ fn drop_ins_add_replace_and_reset() {
     assert_eq!(service.exec.environment["B"], "2");
     assert_eq!(
         (service.resources.memory_max, service.resources.tasks_max),
-        (Some(2 << 30), None)
+        (Some(2 << 30), Some(1024))
     );
     assert_eq!(unit.mcp.tools, ["memory", "agents"]);
     assert_eq!(unit.relations.after.len(), 2);

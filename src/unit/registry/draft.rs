@@ -57,7 +57,12 @@ impl Draft {
                 kill_signal: 15,
                 oom_policy: OomPolicy::default(),
                 exec: exec(agent),
-                resources: Resources::default(),
+                resources: Resources {
+                    // A model decides what an agent starts, so there is always a limit: out of the
+                    // way of builds and tests, and a fork bomb ends long before the machine does.
+                    tasks_max: agent.then_some(1024),
+                    ..Resources::default()
+                },
             },
             agent: Agent {
                 runtime: RuntimeKind::default(),

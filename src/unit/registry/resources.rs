@@ -87,7 +87,7 @@ pub(super) const ROWS: &[Directive] = &[
         "TasksMax",
         "NUMBER",
         "512",
-        "The most processes and threads at a time.",
+        "The most processes and threads at a time; infinity is no limit.",
         |draft, given| {
             draft.service.resources.tasks_max = match given.value {
                 "infinity" => None,
@@ -100,7 +100,8 @@ pub(super) const ROWS: &[Directive] = &[
             Ok(())
         },
     )
-    .default("infinity"),
+    .default("infinity")
+    .agents("1024"),
 ];
 
 fn memory(text: &str) -> Result<Option<u64>, ValueError> {
