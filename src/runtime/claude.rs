@@ -90,7 +90,8 @@ pub(super) fn prepare(unit: &Unit, agent: &Agent, facts: &Facts) -> Result<Launc
         argv,
         environment: environment(facts)?,
         files: vec![
-            file(mcp, 0o644, servers(unit, facts)?.to_string()),
+            // Arguments of servers are nobody else's: they often hold a key.
+            file(mcp, 0o600, servers(unit, facts)?.to_string()),
             file(settings, 0o644, settings_text()),
             file(
                 facts.config.join("CLAUDE.md"),

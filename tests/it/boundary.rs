@@ -144,3 +144,30 @@ fn a_program_behind_a_planted_link_is_found_but_allowed_nothing() {
     let now = aether.wait_state("a", "failed", "");
     assert_eq!(now.text("FailureStep"), "exec");
 }
+
+#[test]
+fn the_arguments_of_a_units_servers_are_its_own() {
+    let aether = Aether::start();
+    let program = aether.root.path().join("bin/fake");
+    std::fs::write(&program, "#!/bin/sh\nexec sleep 1000\n").unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    aether.unit(
+        "a.agent",
+        &format!(
+            "[Agent]\nRuntime=claude-code\nRuntimeBinary={}\nGoal=x\nTimeoutStopSec=1s\n[MCP]\nTools=\n\
+             Server=search:/bin/cat --key=words\n",
+            program.display()
+        ),
+    );
+    aether.ctl(&["start", "a"]);
+    aether.wait_state("a", "active", "");
+    let file = aether.root.path().join("run/unit/a.agent/mcp.json");
+    let data = std::fs::metadata(&file).unwrap();
+    assert!(std::fs::read_to_string(&file).unwrap().contains("words"));
+    use std::os::unix::fs::MetadataExt;
+    let user = std::fs::metadata(workspace(&aether)).unwrap().uid();
+    assert_ne!(user, 0);
+    assert_eq!((data.uid(), data.gid()), (0, user));
+    assert_eq!(data.mode() & 0o7777, 0o640);
+    aether.ctl(&["stop", "a"]);
+}
