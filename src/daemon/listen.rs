@@ -295,8 +295,9 @@ impl Daemon {
         })
     }
 
-    fn unit_of_sender(&self, pid: u32) -> Option<UnitName> {
-        match self.tree.unit_of_pid(pid) {
+    fn unit_of_sender(&self, sender: &notify::Sender) -> Option<UnitName> {
+        let pid = sender.pid;
+        let unit = match self.tree.unit_of_pid(pid) {
             Ok(unit) => unit,
             // Without cgroups only what we started ourselves is known for sure: until it is reaped
             // its number is nobody else's.
@@ -306,13 +307,15 @@ impl Daemon {
                 .find(|process| process.pid == pid && process.ended.is_none())
                 .map(|process| process.unit.clone()),
             Err(_) => None,
-        }
+        };
+        // In this order: the number is its own now, so it was when its cgroup was read.
+        unit.filter(|_| sender.is_there())
     }
 
     /// Notifications of units (sd_notify(3)); the sender is who the kernel says.
     pub(super) fn read_notifications(&mut self) {
         for _ in 0..64 {
-            let (text, pid) = match notify::receive(self.notify.as_fd()) {
+            let (text, sender) = match notify::receive(self.notify.as_fd()) {
                 Ok(Some(found)) => found,
                 Ok(None) => return,
                 Err(error) => {
@@ -320,7 +323,7 @@ impl Daemon {
                     return;
                 }
             };
-            let Some(unit) = self.unit_of_sender(pid) else {
+            let Some(unit) = self.unit_of_sender(&sender) else {
                 continue;
             };
             for line in String::from_utf8_lossy(&text).lines() {

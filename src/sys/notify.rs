@@ -1,7 +1,16 @@
 //! The socket on which units say how they are (sd_notify(3)); the sender is who the kernel says.
+//!
+//! A message may be read long after it was sent, and by then its sender's number may be somebody
+//! else's. Linux 6.5 therefore adds a pidfd to every message, which is asked ([`Sender::is_there`])
+//! after what `/proc` says of the number has been read. Read next: [`super::peer`].
+
+#![expect(
+    unsafe_code,
+    reason = "SO_PASSPIDFD and SCM_PIDFD have no safe wrapper yet"
+)]
 
 use std::io::{self, IoSliceMut};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -11,8 +20,18 @@ use nix::sys::socket::{
     setsockopt, socket, sockopt,
 };
 
+use super::process::{open_pidfd, signal};
+
+/// `SO_PASSPIDFD`, which the libc crate does not have yet.
+const PASS_PIDFD: libc::c_int = 76;
+/// `SCM_PIDFD`, likewise.
+const PIDFD: libc::c_int = 4;
+
 /// Longest notification; what is longer is cut.
 pub const MAX_LENGTH: usize = 4_096;
+
+/// Most descriptors that a message can carry (the kernel's `SCM_MAX_FD`).
+const DESCRIPTORS_MAX: usize = 253;
 
 /// Listens at `path`. Every unit may send there, whatever its user.
 ///
@@ -26,20 +45,99 @@ pub fn listen(path: &Path) -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
     setsockopt(&socket, sockopt::PassCred, &true)?;
+    pass_pidfd(socket.as_fd());
     bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
     std::fs::set_permissions(path, PermissionsExt::from_mode(0o666))?;
     Ok(socket)
+}
+
+/// Kernels before 6.5 refuse, and [`receive`] does without.
+fn pass_pidfd(socket: BorrowedFd<'_>) {
+    let on: libc::c_int = 1;
+    let length = libc::socklen_t::try_from(size_of_val(&on)).unwrap_or_default();
+    // SAFETY: the kernel reads one integer, which is what is given.
+    unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            PASS_PIDFD,
+            (&raw const on).cast(),
+            length,
+        );
+    }
+}
+
+/// Who sent a notification.
+#[derive(Debug)]
+pub struct Sender {
+    /// The process; 0 is one outside of our pid namespace: nobody of ours.
+    pub pid: u32,
+    /// That very process; `None` when it was gone already.
+    pidfd: Option<OwnedFd>,
+}
+
+impl Sender {
+    /// Whether the number is still this process's: dead it may be, but not reaped. To be asked
+    /// after what was read by the number.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.pidfd.as_ref().is_some_and(|pidfd| {
+            let asked = signal(pidfd.as_fd(), 0);
+            !asked.is_err_and(|error| error.raw_os_error() == Some(libc::ESRCH))
+        })
+    }
+}
+
+/// What the kernel says beside a message.
+#[derive(Default)]
+struct Word {
+    pid: u32,
+    /// Outer `None`: this kernel gives none. Inner: the sender was reaped before we read.
+    pidfd: Option<Option<OwnedFd>>,
+}
+
+impl Word {
+    fn hear(&mut self, said: &ControlMessageOwned) {
+        match said {
+            ControlMessageOwned::ScmCredentials(sender) => {
+                self.pid = u32::try_from(sender.pid()).unwrap_or(0);
+            }
+            ControlMessageOwned::Unknown(other)
+                if (other.cmsg_header.cmsg_level, other.cmsg_header.cmsg_type)
+                    == (libc::SOL_SOCKET, PIDFD) =>
+            {
+                let number = other.data_bytes.first_chunk().copied();
+                self.pidfd = number.map(i32::from_ne_bytes).map(|number| {
+                    // SAFETY: the kernel has just made it, or says with a negative number why not.
+                    (number >= 0).then(|| unsafe { OwnedFd::from_raw_fd(number) })
+                });
+            }
+            ControlMessageOwned::ScmRights(unwanted) => {
+                for number in unwanted {
+                    // SAFETY: the kernel has just made it for us, and nobody else knows it.
+                    drop(unsafe { OwnedFd::from_raw_fd(*number) });
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 /// The next notification and the process that sent it; `None` when there is none now.
 ///
 /// # Errors
 /// When the socket is broken.
-pub fn receive(fd: BorrowedFd<'_>) -> io::Result<Option<(Vec<u8>, u32)>> {
+pub fn receive(fd: BorrowedFd<'_>) -> io::Result<Option<(Vec<u8>, Sender)>> {
     let mut text = vec![0; MAX_LENGTH];
-    // No room for descriptors: what a unit sends of them is closed by the kernel.
-    let mut space = nix::cmsg_space!(nix::sys::socket::UnixCredentials);
-    let (length, sender) = {
+    // Descriptors of the unit come before the kernel's: without room for all of them they would
+    // take the pidfd's place.
+    let mut space = nix::cmsg_space!(
+        nix::sys::socket::UnixCredentials,
+        libc::c_int,
+        [libc::c_int; DESCRIPTORS_MAX]
+    );
+    let mut word = Word::default();
+    let length = {
         let mut parts = [IoSliceMut::new(&mut text)];
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
         let message = match recvmsg::<()>(fd.as_raw_fd(), &mut parts, Some(&mut space), flags) {
@@ -47,17 +145,16 @@ pub fn receive(fd: BorrowedFd<'_>) -> io::Result<Option<(Vec<u8>, u32)>> {
             Err(Errno::EAGAIN) => return Ok(None),
             Err(errno) => return Err(errno.into()),
         };
-        let sender = message.cmsgs().ok().and_then(|mut all| {
-            all.find_map(|one| match one {
-                ControlMessageOwned::ScmCredentials(sender) => u32::try_from(sender.pid()).ok(),
-                _ => None,
-            })
-        });
-        (message.bytes, sender)
+        for said in message.cmsgs().into_iter().flatten() {
+            word.hear(&said);
+        }
+        message.bytes
     };
     text.truncate(length);
-    // Pid 0 is a process outside of our pid namespace: nobody of ours.
-    Ok(Some((text, sender.unwrap_or(0))))
+    let pid = word.pid;
+    // Opened by number it is right unless the sender died and its number was reused meanwhile.
+    let pidfd = word.pidfd.unwrap_or_else(|| open_pidfd(pid).ok());
+    Ok(Some((text, Sender { pid, pidfd })))
 }
 
 #[cfg(test)]
@@ -72,15 +169,71 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("notify");
         let socket = listen(&path).unwrap();
-        assert_eq!(receive(socket.as_fd()).unwrap(), None);
+        assert!(receive(socket.as_fd()).unwrap().is_none());
         UnixDatagram::unbound()
             .unwrap()
             .send_to(b"READY=1", &path)
             .unwrap();
         let (text, sender) = receive(socket.as_fd()).unwrap().unwrap();
         assert_eq!(
-            (text.as_slice(), sender),
-            (&b"READY=1"[..], std::process::id())
+            (text.as_slice(), sender.pid, sender.is_there()),
+            (&b"READY=1"[..], std::process::id(), true)
         );
+    }
+
+    #[test]
+    fn descriptors_are_closed_and_do_not_hide_the_sender() {
+        use nix::sys::socket::{ControlMessage, sendmsg};
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("notify");
+        let socket = listen(&path).unwrap();
+        let line = UnixDatagram::unbound().unwrap();
+        line.connect(&path).unwrap();
+        let count = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+        for many in [1, DESCRIPTORS_MAX] {
+            let sent = vec![line.as_raw_fd(); many];
+            let beside = [ControlMessage::ScmRights(&sent)];
+            let text = [io::IoSlice::new(b"READY=1")];
+            sendmsg::<()>(line.as_raw_fd(), &text, &beside, MsgFlags::empty(), None).unwrap();
+            let before = count();
+            let (_, sender) = receive(socket.as_fd()).unwrap().unwrap();
+            assert!(sender.is_there());
+            assert_eq!(sender.pid, std::process::id());
+            drop(sender);
+            assert_eq!(count(), before);
+        }
+    }
+
+    #[test]
+    fn a_number_is_trusted_until_its_process_is_reaped() {
+        use std::os::unix::process::CommandExt;
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("notify");
+        let socket = listen(&path).unwrap();
+        let line = UnixDatagram::unbound().unwrap();
+        line.connect(&path).unwrap();
+        let mut command = std::process::Command::new("/bin/true");
+        // SAFETY: between fork and exec only one system call is made.
+        unsafe { command.pre_exec(move || line.send(b"READY=1").map(drop)) };
+        // Two messages: of one that is dead but not reaped, and of one that was reaped unread.
+        for reaped in [false, true] {
+            let mut child = command.spawn().unwrap();
+            if reaped {
+                child.wait().unwrap();
+            } else {
+                let pidfd = open_pidfd(child.id()).unwrap();
+                let timeout = nix::poll::PollTimeout::from(30_000_u16);
+                let ended = nix::poll::PollFd::new(pidfd.as_fd(), nix::poll::PollFlags::POLLIN);
+                assert_eq!(nix::poll::poll(&mut [ended], timeout), Ok(1));
+            }
+            let (_, sender) = receive(socket.as_fd()).unwrap().unwrap();
+            assert_eq!(
+                (sender.pid, sender.is_there()),
+                (child.id(), !reaped),
+                "{sender:?}"
+            );
+            let _ = child.wait();
+            assert!(!sender.is_there());
+        }
     }
 }
