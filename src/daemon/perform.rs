@@ -162,8 +162,10 @@ impl Daemon {
             _ => None,
         };
         let agent = self.agents.entry(unit.clone()).or_default();
-        if structured && (!(resume && agent.begun) || agent.session.is_none()) {
-            // A start by hand is a new session; a restart continues the old one.
+        let main = matches!(role, Role::Main(_));
+        if structured && main && (!(resume && agent.begun) || agent.session.is_none()) {
+            // A start is a new session; a restart continues the old one. The commands before and
+            // after the main process have none, and leave that of the main process alone.
             agent.begun = false;
             match random::id() {
                 Ok(bytes) => agent.session = Some(random::uuid(bytes)),

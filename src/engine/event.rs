@@ -450,7 +450,7 @@ pub enum Effect {
         role: Role,
         /// Which start of the unit it belongs to.
         invocation: Invocation,
-        /// A restart by policy: the runtime resumes its session.
+        /// A restart, by policy or by hand: the runtime resumes its session.
         resume: bool,
     },
     /// Send a signal. No answer; the processes' end is.

@@ -18,8 +18,6 @@ pub(super) struct Job {
     pub(super) phase: Phase,
     /// Made by `Restart=`, not by a person: it is charged.
     pub(super) by_policy: bool,
-    /// A restart that has stopped something: the session goes on.
-    pub(super) resume: bool,
     /// Neither waits for others nor fails with them.
     pub(super) alone: bool,
 }
@@ -44,7 +42,6 @@ impl Job {
                 JobType::Start | JobType::Pause | JobType::Resume => Phase::StartWaiting,
             },
             by_policy: false,
-            resume: false,
             alone: false,
         }
     }

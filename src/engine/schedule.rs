@@ -113,10 +113,8 @@ impl Engine {
                     return false;
                 }
                 self.with(now, name, |step| {
-                    let up = !step.core.state.is_dead();
                     step.core.job = Some(Job {
                         phase: Phase::StopRunning,
-                        resume: up,
                         ..job
                     });
                     step.stop();
@@ -188,7 +186,9 @@ impl Engine {
                 step.dead(true);
                 return;
             }
-            let again = matches!(step.core.state, State::AutoRestart { .. }) || job.resume;
+            // A start is a new beginning; a restart, whoever made it, goes on with the session.
+            let again = matches!(step.core.state, State::AutoRestart { .. })
+                || job.kind == JobType::Restart;
             let resume = again && !std::mem::take(&mut step.core.fresh_next);
             step.core.job = Some(Job {
                 phase: Phase::StartRunning,

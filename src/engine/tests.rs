@@ -592,6 +592,31 @@ fn a_restart_is_one_job() {
 }
 
 #[test]
+fn a_restart_goes_on_with_the_session_and_a_start_does_not() {
+    // Whether the agent is at work or has ended makes no difference.
+    let resumes = |b: &Bench| b.has(|e| matches!(e, Effect::Spawn { resume: true, .. }));
+    let restart = Request::Restart {
+        unit: name("a.agent"),
+        mode: JobMode::Replace,
+    };
+    let mut b = Bench::new([agent("a.agent")]);
+    b.run("a.agent");
+    b.ask(restart.clone()).unwrap();
+    b.exit("a.agent", OK, None).empty("a.agent");
+    assert!(resumes(&b));
+    b.up("a.agent")
+        .exit("a.agent", OK, Some(Verdict::Completed))
+        .empty("a.agent");
+    b.ask(restart).unwrap();
+    assert!(resumes(&b));
+    b.up("a.agent")
+        .exit("a.agent", OK, Some(Verdict::Completed))
+        .empty("a.agent");
+    b.start("a.agent").unwrap();
+    assert!(b.spawns().len() == 1 && !resumes(&b));
+}
+
+#[test]
 fn a_pause_is_done_when_the_kernel_says_so() {
     // And its clock stands still until the thaw is confirmed.
     let mut unit = agent("a.agent");

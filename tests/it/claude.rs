@@ -473,11 +473,11 @@ fn a_session_goes_on_in_the_next_process() {
 }
 
 /// Waits until the program has written down what it was told: only then can it be resumed.
-fn kept(home: &Home, word: &str) {
-    let session = format!("{}.jsonl", home.facts.session);
+pub(crate) fn kept(config: &Path, session: &str, word: &str) {
+    let session = format!("{session}.jsonl");
     let until = deadline();
     loop {
-        let projects = fs::read_dir(home.facts.config.join("projects")).into_iter();
+        let projects = fs::read_dir(config.join("projects")).into_iter();
         let texts = projects
             .flatten()
             .flatten()
@@ -500,7 +500,7 @@ fn a_killed_process_is_resumed() {
     let mut home = Home::new("remember the word heron", &model);
     let mut first = home.start();
     gate.reached();
-    kept(&home, "heron");
+    kept(&home.facts.config, &home.facts.session, "heron");
     first.child.kill().unwrap();
     assert!(matches!(first.finish().0, Verdict::Failed { reason } if reason.contains("signal 9")));
     home.facts.resume = true;

@@ -50,6 +50,7 @@ enum Answer {
 #[derive(Debug)]
 enum Expect {
     User(String),
+    Told(String),
     Result { part: String, is_error: bool },
     Offers(String),
     Lacks(String),
@@ -95,6 +96,11 @@ impl Turn {
     /// The text said since the model's last words holds this.
     pub(crate) fn expect_user(self, part: &str) -> Self {
         self.and(Expect::User(part.into()))
+    }
+
+    /// Somewhere in all that the model reads stands this: instructions, reminders, conversation.
+    pub(crate) fn expect_told(self, part: &str) -> Self {
+        self.and(Expect::Told(part.into()))
     }
 
     /// A tool result since the model's last words holds this, as a success or as an error.
@@ -501,6 +507,9 @@ fn broken(expect: &Expect, request: &Request) -> Option<String> {
     let offered = |suffix: &String| request.tools.iter().any(|tool| tool.ends_with(suffix));
     let kept = match expect {
         Expect::User(part) => request.user.contains(part),
+        Expect::Told(part) => {
+            holds(&request.body["system"], part) || holds(&request.body["messages"], part)
+        }
         Expect::Result { part, is_error } => {
             let mut results = request.results.iter();
             results.any(|(text, error)| text.contains(part) && error == is_error)
@@ -515,6 +524,16 @@ fn broken(expect: &Expect, request: &Request) -> Option<String> {
         ..
     } = request;
     (!kept).then(|| format!("{expect:?} is not so: {user:?}, {results:?}, {tools:?}"))
+}
+
+/// Whether a text anywhere in the value holds this.
+fn holds(value: &Value, part: &str) -> bool {
+    match value {
+        Value::String(text) => text.contains(part),
+        Value::Array(values) => values.iter().any(|value| holds(value, part)),
+        Value::Object(fields) => fields.values().any(|value| holds(value, part)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 fn say(

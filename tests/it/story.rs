@@ -1,7 +1,7 @@
 //! The whole spine in one: the real Claude Code, declared in a unit file, confined, with its own
 //! MCP server, against a scripted model. Needs root, and Claude Code from `tests/npm/install.sh`.
 
-use crate::claude::binary;
+use crate::claude::{binary, kept};
 use crate::live::{Aether, signal};
 use crate::model::{Gate, Model, Turn};
 use serde_json::json;
@@ -25,15 +25,19 @@ fn story_an_agent_remembers_across_runs() {
             json!({ "text": "The deploy key is BLUE-42.", "tags": ["deploy"] }),
         )
         .expect_offered("mcp__aether__remember")
-        .expect_user("Note the deploy key"),
+        .expect_user("Note the deploy key")
+        // Its page reached it: the role, and the goal as the page has it.
+        .expect_told("Your role:\n\n~~~\nKeeper of the blue door\n~~~")
+        .expect_told("Your goal:\n\n~~~\nNote the deploy key.\n~~~"),
         Turn::text("I have noted it.").expect_result("id", false),
     ]);
-    aether.unit("coder.agent", &coder(&model, "Note the deploy key.", ""));
+    let role = "Role=Keeper of the blue door";
+    aether.unit("coder.agent", &coder(&model, "Note the deploy key.", role));
     aether.ctl(&["start", "coder"]);
     let now = aether.wait_state("coder", "inactive", "completed");
     model.verify();
     assert_eq!(now.text("Result"), "completed");
-    let session = now.text("SessionId").to_owned();
+    let session = tells_session(&aether, &model);
 
     // The row is there, under the unit's name.
     let path = aether
@@ -50,9 +54,20 @@ fn story_an_agent_remembers_across_runs() {
         .unwrap();
     assert_eq!(text, "The deploy key is BLUE-42.");
 
-    // A second start is a new session that finds it again.
+    // What lies ready for the next start is on its page; here it is put there by hand.
+    let recent = aether
+        .root
+        .path()
+        .join("state/unit/aether-hub.service/hub/recent");
+    std::fs::create_dir_all(&recent).unwrap();
+    let records = json!([["episodic", "The deploy key is BLUE-42."]]);
+    std::fs::write(recent.join("coder.agent.json"), records.to_string()).unwrap();
+
+    // A second start is a new session that knows it already, and finds it again.
     let model = Model::start(vec![
-        Turn::tool("recall", json!({ "query": "what is the deploy key?" })),
+        Turn::tool("recall", json!({ "query": "what is the deploy key?" }))
+            .expect_told("## Remembered")
+            .expect_told(r#""text":"The deploy key is BLUE-42.""#),
         Turn::text("It is BLUE-42.").expect_result("BLUE-42", false),
     ]);
     aether.unit("coder.agent", &coder(&model, "What is the deploy key?", ""));
@@ -62,6 +77,7 @@ fn story_an_agent_remembers_across_runs() {
     });
     model.verify();
     assert_eq!(now.number("Turn"), Some(1), "{}", now.json());
+    assert_ne!(tells_session(&aether, &model), session);
 
     // Output and events are in the logs.
     let readable = aether.ctl(&["logs", "coder"]);
@@ -126,28 +142,91 @@ fn story_the_daemon_dies_in_mid_turn_and_the_agent_goes_on() {
     );
 }
 
+/// Waits until the program has written down `word` in the session that `status` tells of.
+fn session_with(aether: &Aether, word: &str) -> String {
+    let session = aether.properties("coder").text("SessionId").to_owned();
+    let home = aether.root.path().join("state/unit/coder.agent/home");
+    kept(&home.join(".claude"), &session, word);
+    session
+}
+
+/// The session that `status` tells of is the one that the program names to the model's service.
+fn tells_session(aether: &Aether, model: &Model) -> String {
+    let asked = model.requests().pop().unwrap().session.unwrap();
+    assert_eq!(aether.properties("coder").text("SessionId"), asked);
+    let status = aether.run(&["status", "coder"]);
+    let status = String::from_utf8_lossy(&status.stdout);
+    assert!(status.contains(&asked), "{asked} is not in {status}");
+    asked
+}
+
+fn kill_main(aether: &Aether) {
+    let now = aether.properties("coder");
+    signal(
+        u32::try_from(now.number("MainPID").unwrap()).unwrap(),
+        "KILL",
+    );
+}
+
 #[test]
-fn story_a_killed_agent_is_restarted_and_finishes() {
+fn story_a_killed_agent_goes_on_with_its_session() {
     let aether = Aether::start();
     let gate = Gate::default();
     let model = Model::start(vec![
         Turn::tool("remember", json!({ "text": "so far so good" })),
         Turn::gated("never seen", &gate),
-        Turn::text("I am back."),
+        Turn::text("I am back.")
+            .expect_told("Survive the heron.")
+            .expect_told("so far so good")
+            .expect_user("continue with your goal"),
     ]);
-    let text = coder(&model, "Survive.", "Restart=on-failure\nRestartSec=0");
-    aether.unit("coder.agent", &text);
+    // The commands around the main process have no session of their own.
+    let more = "Restart=on-failure\nRestartSec=0\nExecStartPre=/bin/true\nExecStopPost=/bin/true";
+    aether.unit("coder.agent", &coder(&model, "Survive the heron.", more));
     aether.ctl(&["start", "coder"]);
     gate.reached();
-    // Whether the session can be resumed is the program's: it may not have kept it yet.
-    let first = aether.properties("coder");
-    signal(
-        u32::try_from(first.number("MainPID").unwrap()).unwrap(),
-        "KILL",
-    );
+    let session = session_with(&aether, "heron");
+    assert_eq!(tells_session(&aether, &model), session);
+    kill_main(&aether);
     gate.open();
     let now = aether.wait_state("coder", "inactive", "completed");
-    assert!(now.number("NRestarts") >= Some(1), "{}", now.json());
+    model.verify();
+    assert_eq!(now.number("NRestarts"), Some(1), "{}", now.json());
+    assert_eq!(tells_session(&aether, &model), session);
+}
+
+#[test]
+fn story_a_restart_goes_on_with_the_session_and_a_start_does_not() {
+    let aether = Aether::start();
+    let gate = Gate::default();
+    let model = Model::start(vec![
+        Turn::gated("never seen", &gate),
+        Turn::text("Back at work.").expect_told("Count the herons."),
+        Turn::text("Still the same.")
+            .expect_told("Count the herons.")
+            .expect_told("Back at work."),
+        Turn::text("Who are you?").expect_user("Count the herons."),
+    ]);
+    aether.unit("coder.agent", &coder(&model, "Count the herons.", ""));
+    aether.ctl(&["start", "coder"]);
+    gate.reached();
+    let session = session_with(&aether, "herons");
+    aether.ctl(&["restart", "coder"]);
+    gate.open();
+    aether.wait_state("coder", "inactive", "completed");
+    assert_eq!(tells_session(&aether, &model), session);
+
+    // It has ended; a restart is a restart all the same.
+    aether.ctl(&["restart", "coder"]);
+    model.wait_for(3);
+    aether.wait_state("coder", "inactive", "completed");
+    assert_eq!(tells_session(&aether, &model), session);
+
+    aether.ctl(&["start", "coder"]);
+    model.wait_for(4);
+    aether.wait_state("coder", "inactive", "completed");
+    model.verify();
+    assert_ne!(tells_session(&aether, &model), session);
 }
 
 #[test]
@@ -163,10 +242,7 @@ fn story_an_agent_killed_before_its_session_was_kept_begins_afresh() {
     aether.ctl(&["start", "coder"]);
     gate.reached();
     let first = aether.properties("coder");
-    signal(
-        u32::try_from(first.number("MainPID").unwrap()).unwrap(),
-        "KILL",
-    );
+    kill_main(&aether);
     gate.open();
     let now = aether.wait_state("coder", "inactive", "completed");
     assert_ne!(now.text("SessionId"), first.text("SessionId"));
