@@ -575,6 +575,27 @@ fn errors_of_the_service_are_judged() {
 }
 
 #[test]
+fn an_agent_without_a_key_is_told_how_to_get_one() {
+    let model = Model::start(vec![]);
+    let mut home = Home::new("x", &model);
+    let environment = &mut home.facts.environment;
+    environment.retain(|(name, _)| name != "ANTHROPIC_API_KEY");
+    let mut running = home.start();
+    let turn = running.turn();
+    assert_eq!((turn.success, turn.api_status), (false, None), "{turn:?}");
+    match running.finish().0 {
+        Verdict::Final { reason } => {
+            assert!(
+                reason.contains("PassEnvironment=ANTHROPIC_API_KEY"),
+                "{reason}"
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+    model.verify();
+}
+
+#[test]
 fn hooks_that_a_workspace_brings_along_do_not_run() {
     let model = Model::start(vec![Turn::text("done")]);
     let home = Home::new("x", &model);

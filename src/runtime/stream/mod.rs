@@ -40,6 +40,8 @@ pub struct Parser {
     torn: bool,
     /// The session to resume is not there, or the new one's id is taken.
     session_lost: bool,
+    /// The program has said in this turn that its credential is missing or refused.
+    unauthenticated: bool,
     /// Permission requests without an answer: id and tool.
     asked: Vec<(String, String)>,
 }
@@ -104,6 +106,7 @@ impl Parser {
         match word(value, "subtype").as_str() {
             "init" => {
                 self.in_turn = true;
+                self.unauthenticated = false;
                 let servers = value["mcp_servers"].as_array().into_iter().flatten();
                 let servers = servers
                     .take(MAX_MANY)
@@ -139,6 +142,7 @@ impl Parser {
 
     fn assistant(&mut self, value: &Value) -> Vec<AgentEvent> {
         self.in_turn = true;
+        self.unauthenticated |= value["error"] == "authentication_failed";
         blocks(value)
             .filter_map(|block| match word(block, "type").as_str() {
                 "text" => Some(AgentEvent::Text {

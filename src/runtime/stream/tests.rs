@@ -123,6 +123,20 @@ fn the_verdict_is_the_table() {
     };
     let error = |status: Value| json!({"is_error": true, "api_error_status": status});
     last(ended(error(json!(401))), "401");
+    let mut keyless = error(Value::Null);
+    keyless["result"] = json!("Not logged in · Please run /login");
+    last(ended(keyless), "PassEnvironment=ANTHROPIC_API_KEY");
+    // Whatever the words are by then: the program also says it in one of its own.
+    let says = |kind: &str| {
+        let said = json!({"type": "assistant", "error": kind, "message": {"content": []}});
+        let result = result(error(Value::Null));
+        after(&[INIT, &said.to_string(), &result]).verdict(Exited(0), false)
+    };
+    last(
+        says("authentication_failed"),
+        "Environment=ANTHROPIC_API_KEY=",
+    );
+    failed(says("server_error"), "model service failed");
     failed(ended(error(json!(400))), "400");
     failed(ended(error(Value::Null)), "model service failed");
     last(

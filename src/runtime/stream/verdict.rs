@@ -10,6 +10,11 @@ use crate::runtime::{TurnResult, Verdict};
 /// Longest text of the program's in a reason, in bytes.
 const MAX_REASON: usize = 300;
 
+/// What to do without a key; the program's own words send a person to its terminal.
+const KEYLESS: &str = "it has no API key; put PassEnvironment=ANTHROPIC_API_KEY into [Agent] and \
+                       the variable into the supervisor's environment, or \
+                       Environment=ANTHROPIC_API_KEY=... into [Agent]";
+
 impl Parser {
     /// Judges the process's end; `inputs_unanswered`: something was sent after the last turn
     /// began, and was not taken up.
@@ -22,7 +27,7 @@ impl Parser {
             return failed(format!("ended without a result ({})", how(exit)));
         };
         if !turn.success {
-            return unsuccessful(turn);
+            return unsuccessful(turn, self.unauthenticated);
         }
         if self.in_turn {
             return failed(format!("ended in the middle of a turn ({})", how(exit)));
@@ -43,8 +48,17 @@ impl Parser {
     }
 }
 
-fn unsuccessful(turn: &TurnResult) -> Verdict {
+fn unsuccessful(turn: &TurnResult, unauthenticated: bool) -> Verdict {
     let said = cut(&turn.text.replace(char::is_control, " "), MAX_REASON);
+    // Without a credential the service is never asked, and so has no status.
+    let keyless = turn.subtype == "success"
+        && turn.api_status.is_none()
+        && (unauthenticated || turn.text.starts_with("Not logged in"));
+    if keyless {
+        return Verdict::Final {
+            reason: format!("{KEYLESS} (it says: {said})"),
+        };
+    }
     let reason = match (turn.subtype.as_str(), turn.api_status) {
         ("success", Some(status)) => format!("model service answered {status}: {said}"),
         ("success", None) => format!("model service failed: {said}"),
