@@ -17,6 +17,11 @@ Exit codes:
   3  no Aether is running here
   4  refused: not allowed, or others need it";
 
+/// What `send --help` says below the options.
+const SEND: &str = "\
+Options stand before the unit: every word after it is text, also --help and -q. A -- directly
+after the unit is left out.";
+
 /// Controls AI agents and services that Aether supervises.
 #[derive(Debug, Parser)]
 #[command(name = "aetherctl", version, after_help = AFTER, propagate_version = false)]
@@ -108,12 +113,17 @@ pub(super) enum Verb {
     /// Let paused agents go on, and deliver what was said meanwhile.
     Resume(Units),
     /// Say something to an agent.
+    #[command(after_help = SEND, override_usage = "aetherctl send [OPTIONS] <UNIT> <TEXT>...")]
     Send {
-        /// To whom.
-        unit: String,
-        /// What; `-` reads it from standard input.
-        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-        text: Vec<String>,
+        /// To whom, and what; `-` alone as the text reads it from standard input.
+        // One list, because everything behind its first word is then taken as it stands.
+        #[arg(
+            required = true,
+            num_args = 2..,
+            trailing_var_arg = true,
+            value_names = ["UNIT", "TEXT"],
+        )]
+        words: Vec<String>,
     },
     /// Why units are as they are; without a unit, Aether itself.
     Status {
@@ -253,7 +263,8 @@ pub(super) struct Run {
     #[arg(long)]
     pub(super) runtime: Option<String>,
     /// What the agent shall reach.
-    #[arg(long)]
+    // A goal is a sentence, whatever it begins with.
+    #[arg(long, allow_hyphen_values = true)]
     pub(super) goal: Option<String>,
     /// Name of the unit; else run-XXXXXXXX.agent.
     #[arg(long)]
@@ -300,12 +311,43 @@ mod tests {
 
     #[test]
     fn a_message_may_begin_with_a_dash() {
-        let cli = Cli::try_parse_from(["aetherctl", "send", "coder", "-x", "--json"]).unwrap();
-        let Verb::Send { text, .. } = cli.verb else {
-            panic!("not send");
-        };
-        assert_eq!(text, ["-x", "--json"]);
-        assert!(!cli.common.json);
+        for text in [
+            &["-x", "--json"][..],
+            &["--help"],
+            &["-h"],
+            &["-q", "really"],
+            &["--json", "x"],
+            &["--", "--"],
+            &["-"],
+        ] {
+            let line = ["aetherctl", "send", "coder"].iter().chain(text);
+            let cli = Cli::try_parse_from(line).unwrap();
+            let Verb::Send { words } = cli.verb else {
+                panic!("not send");
+            };
+            assert_eq!(words[0], "coder");
+            assert_eq!(words[1..], *text);
+            assert!(!cli.common.json && !cli.common.quiet);
+        }
+        let cli = Cli::try_parse_from(["aetherctl", "send", "--json", "coder", "-x"]).unwrap();
+        assert!(cli.common.json);
+    }
+
+    #[test]
+    fn send_still_helps_and_needs_a_text() {
+        use clap::error::ErrorKind;
+        for (line, kind) in [
+            (&["send", "--help"][..], ErrorKind::DisplayHelp),
+            (&["send", "-h"], ErrorKind::DisplayHelp),
+            (&["send", "--jsn", "coder", "x"], ErrorKind::UnknownArgument),
+        ] {
+            let error = Cli::try_parse_from(["aetherctl"].iter().chain(line)).unwrap_err();
+            assert_eq!(error.kind(), kind, "{line:?}");
+        }
+        for line in [&["send"][..], &["send", "coder"]] {
+            let error = Cli::try_parse_from(["aetherctl"].iter().chain(line)).unwrap_err();
+            assert!(error.use_stderr(), "{line:?}");
+        }
     }
 
     #[test]
@@ -314,19 +356,17 @@ mod tests {
             "aetherctl",
             "run",
             "--goal",
-            "--json",
+            "--help",
             "--wait",
             "--",
             "ls",
             "--json",
         ];
-        // A goal that looks like an option must be given with `=`; the command's options stay its own.
-        assert!(Cli::try_parse_from(line).is_err());
-        let cli =
-            Cli::try_parse_from(["aetherctl", "run", "--wait", "--", "ls", "--json"]).unwrap();
+        let cli = Cli::try_parse_from(line).unwrap();
         let Verb::Run(run) = cli.verb else {
             panic!("not run");
         };
+        assert_eq!(run.goal.as_deref(), Some("--help"));
         assert_eq!(run.command, ["ls", "--json"]);
         assert!(!cli.common.json && run.wait);
     }

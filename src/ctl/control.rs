@@ -242,9 +242,14 @@ pub(super) async fn explain(
 pub(super) async fn send(
     screen: Screen,
     places: &Places,
-    unit: &str,
     words: &[String],
 ) -> anyhow::Result<Exit> {
+    let (unit, words) = match words {
+        // Whoever writes `--` to be safe does not mean to say it.
+        [unit, mark, words @ ..] if mark == "--" => (unit, words),
+        [unit, words @ ..] => (unit, words),
+        [] => return Err(Problem::usage("send needs a unit and a text").into()),
+    };
     let unit = UnitName::from_user(unit).map_err(Problem::usage)?;
     let text = if words == ["-"] {
         let mut text = String::new();

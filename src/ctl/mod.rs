@@ -112,7 +112,7 @@ async fn talk(screen: Screen, places: &Places, cli: &Cli) -> anyhow::Result<Exit
         Verb::Restart(ask) => change(&ask.units, Change::Restart).await,
         Verb::Pause { units, reason } => change(&units.units, Change::Pause { reason }).await,
         Verb::Resume(ask) => change(&ask.units, Change::Resume).await,
-        Verb::Send { unit, text } => control::send(screen, places, unit, text).await,
+        Verb::Send { words } => control::send(screen, places, words).await,
         Verb::Status { units, lines } => ask::show_status(screen, places, units, *lines).await,
         Verb::ListUnits(ask) => ask::list(screen, places, ask, false).await,
         Verb::ListAgents(ask) => ask::list(screen, places, ask, true).await,
