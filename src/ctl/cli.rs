@@ -15,7 +15,11 @@ Exit codes:
   1  failed, or not so (is-active: not active; verify: errors; logs: no such log)
   2  wrong usage
   3  no Aether is running here
-  4  refused: not allowed, or others need it";
+  4  refused: not allowed, or others need it
+  130  interrupted (Ctrl-C) while it waited; what was asked for goes on
+
+start --wait, run --wait and --follow: 0 when the unit ended well, 1 when it failed, whatever its
+own exit status was; --json tells that one.";
 
 /// What `send --help` says below the options.
 const SEND: &str = "\

@@ -167,8 +167,8 @@ pub(super) async fn wait(
 ) -> anyhow::Result<JobResult> {
     let id = number(job).map_or_else(|| job.0.clone(), |id| id.to_string());
     let ended = client.wait_for_job(job);
-    let interrupt = super::interrupted()?;
-    tokio::pin!(ended, interrupt);
+    let mut interrupt = super::Interrupt::new()?;
+    tokio::pin!(ended);
     let told = io::stderr().is_terminal();
     let begun = tokio::time::Instant::now();
     let mut shown = false;
@@ -176,9 +176,9 @@ pub(super) async fn wait(
         let seconds = begun.elapsed().as_secs();
         tokio::select! {
             result = &mut ended => break result,
-            () = &mut interrupt => {
+            exit = interrupt.come() => {
                 let problem = Problem::new(format!("no longer waiting for job {id} ({verb} {unit}), which goes on"));
-                return Err(problem.help(format!("aetherctl cancel {id} drops it")).into());
+                return Err(problem.exit(exit).help(format!("aetherctl cancel {id} drops it")).into());
             }
             () = tokio::time::sleep_until(begun + SILENCE * u32::try_from(seconds + 1).unwrap_or(u32::MAX)), if told => {
                 shown = true;

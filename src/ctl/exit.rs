@@ -16,6 +16,10 @@ pub(super) enum Exit {
     NoDaemon = 3,
     /// Not allowed, or others need it.
     Refused = 4,
+    /// Ended by SIGINT (Ctrl-C) while it waited, as the shell counts it.
+    Interrupted = 130,
+    /// Ended by SIGTERM while it waited.
+    Terminated = 143,
 }
 
 /// What went wrong, and what to do about it.

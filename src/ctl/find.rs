@@ -57,6 +57,11 @@ pub(super) fn unit(places: &Places, name: &UnitName) -> Result<Target, Problem> 
     }
 }
 
+/// Whether there is a file of the unit, of whatever kind.
+pub(super) fn exists(places: &Places, name: &UnitName) -> bool {
+    search::find(name, &directories(places), list, read) != Found::Missing
+}
+
 /// Whether a unit's runtime reports what its agent does; no where there is no such unit.
 pub(super) fn is_structured(places: &Places, name: &UnitName) -> bool {
     unit(places, name)

@@ -6,10 +6,11 @@
 
 use serde_json::json;
 
+use super::Interrupt;
 use super::ask;
 use super::exit::{Exit, Problem};
 use super::facts::Facts;
-use super::logs::{Reader, Watch};
+use super::logs::{Reader, ReaderGone, Watch};
 use super::screen::{Screen, clean_line};
 use super::status;
 use crate::bus::client::{Client, ClientSignal, Signals};
@@ -22,6 +23,8 @@ pub(super) struct Watching {
     name: UnitName,
     signals: Signals,
     output: Option<(Watch, Reader)>,
+    /// Heard from the beginning: between two waits a Ctrl-C must not be lost.
+    interrupt: Interrupt,
 }
 
 impl Watching {
@@ -33,6 +36,7 @@ impl Watching {
         name: &UnitName,
         output: Option<bool>,
     ) -> anyhow::Result<Self> {
+        let interrupt = Interrupt::new()?;
         let directory = places.unit_log(name);
         let output = match output {
             Some(structured) => {
@@ -49,6 +53,7 @@ impl Watching {
             name: name.clone(),
             signals,
             output,
+            interrupt,
         })
     }
 
@@ -61,8 +66,7 @@ impl Watching {
         let name = &self.name;
         let mut end = End::default();
         end.ask(client, name).await;
-        let interrupt = super::interrupted()?;
-        tokio::pin!(interrupt);
+        let mut reader_gone = ReaderGone::new()?;
         while !end.over() {
             tokio::select! {
                 signal = self.signals.next() => match signal {
@@ -80,10 +84,12 @@ impl Watching {
                         reader.more()?;
                     }
                 }
-                () = &mut interrupt => {
+                exit = self.interrupt.come() => {
                     super::note(screen, &format!("{name} goes on; stop it with: aetherctl stop {name}"));
-                    return Ok(Exit::Done);
+                    return Ok(exit);
                 }
+                // Without output nothing is read, and the exit code is what is waited for.
+                () = reader_gone.wait(), if self.output.is_some() => return Ok(Exit::Done),
             }
         }
         if let Some((_, reader)) = &mut self.output {

@@ -256,6 +256,55 @@ fn a_reader_that_goes_away_is_no_failure() {
 }
 
 #[test]
+fn following_ends_with_its_reader() {
+    let place = Place::new();
+    let mut log = place.log("coder.agent");
+    log.line("stdout", "F", "one");
+    let mut child = place
+        .command(&["logs", "-f", "coder"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    assert!(line.contains("one"), "{line}");
+    // Nothing is written any more: only the closed pipe can end it.
+    drop(stdout);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), err(&output).as_str()), (Some(0), ""));
+}
+
+#[test]
+fn following_a_unit_that_is_not_there_is_an_error() {
+    let place = Place::new();
+    for line in [&["logs", "-f", "nosuch"][..], &["logs", "nosuch"]] {
+        let output = place.run(line);
+        assert_eq!(output.status.code(), Some(1), "{line:?}");
+        assert!(
+            err(&output).contains("nosuch.agent has no output"),
+            "{}",
+            err(&output)
+        );
+    }
+    // A unit that has only a file may begin to speak.
+    fs::write(place.path("units/quiet@.agent"), AGENT).unwrap();
+    let mut child = place
+        .command(&["logs", "-f", "quiet@1"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    place.log("quiet@1.agent").line("stdout", "F", "at last");
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    assert!(line.contains("at last"), "{line}");
+    drop(stdout);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn following_loses_and_doubles_nothing_at_rotation() {
     const LINES: usize = 3000;
     let place = Place::new();

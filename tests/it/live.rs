@@ -172,13 +172,15 @@ impl Aether {
 
     /// Runs aetherctl.
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// An aetherctl that is not started yet, for tests that do something while it runs.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.root.path().join("bin/aetherctl"));
         self.environment(&mut command);
+        command.args(arguments).stdin(Stdio::null());
         command
-            .args(arguments)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap()
     }
 
     /// Runs aetherctl, which must succeed; its standard output.

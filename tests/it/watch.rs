@@ -1,6 +1,13 @@
 //! `start --follow` and `--wait`: a unit is watched until it ends. Under a live Aether; needs root.
 
-use crate::live::Aether;
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+use crate::live::{Aether, signal};
+
+/// An agent that goes on until it is stopped.
+const LONG: &str =
+    "[Agent]\nRuntime=command\nExecStart=/bin/sh -c 'echo ready; exec sleep 1000'\n[MCP]\nTools=\n";
 
 #[test]
 fn a_followed_start_shows_everything_and_ends_with_the_unit() {
@@ -39,4 +46,53 @@ fn a_watched_start_answers_how_the_unit_ended() {
     );
     let (code, error) = aether.refused(&["start", "--wait", "bad", "other"]);
     assert_eq!(code, 2, "{error}");
+}
+
+#[test]
+fn who_stops_watching_is_told_apart_from_a_good_end() {
+    let aether = Aether::start();
+    aether.unit("long.agent", LONG);
+    for (line, name, code) in [
+        (&["start", "--follow", "long"][..], "INT", 130),
+        (&["start", "--follow", "long"], "TERM", 143),
+        (&["start", "--wait", "long"], "INT", 130),
+    ] {
+        let mut child = aether
+            .command(line)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It says so once it watches.
+        let mut said = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        while !said.contains("Started long.agent.") {
+            assert!(stdout.read_line(&mut said).unwrap() > 0, "{said}");
+        }
+        signal(child.id(), name);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{line:?} {name}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("goes on"), "{said}");
+    }
+    aether.wait_state("long", "active", "running");
+}
+
+#[test]
+fn a_followed_start_ends_with_its_reader() {
+    let aether = Aether::start();
+    aether.unit("long.agent", LONG);
+    let mut child = aether
+        .command(&["start", "--follow", "long"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    while !line.contains("ready") {
+        assert!(stdout.read_line(&mut line).unwrap() > 0, "{line}");
+    }
+    drop(stdout);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    aether.wait_state("long", "active", "running");
 }

@@ -1,12 +1,17 @@
-//! Waiting for more output: inotify on the unit's log directory, no polling.
+//! Waiting for more output: inotify on the unit's log directory, no polling. And for the end of
+//! whoever reads ours: who waits writes nothing, and so is not told by a failed write.
 
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+
+use crate::sys::ready;
 
 /// What tokio waits on.
 #[derive(Debug)]
@@ -106,5 +111,80 @@ impl Watch {
             self.place()?;
         }
         Ok(())
+    }
+}
+
+/// Tells when nobody can read our standard output any more.
+#[derive(Debug)]
+pub(in crate::ctl) struct ReaderGone {
+    /// `None` for a file, which has no reader.
+    output: Option<AsyncFd<OwnedFd>>,
+}
+
+impl ReaderGone {
+    /// Looks at the standard output. Must be called within a tokio runtime.
+    pub(in crate::ctl) fn new() -> io::Result<Self> {
+        Self::of(io::stdout().as_fd().try_clone_to_owned()?)
+    }
+
+    fn of(output: OwnedFd) -> io::Result<Self> {
+        // A pipe without reader is an error; a socket is readable then, so both are asked for.
+        match ready::watch(output, Interest::READABLE | Interest::ERROR) {
+            Ok(output) => Ok(Self {
+                output: Some(output),
+            }),
+            Err(error) if error.raw_os_error() == Some(Errno::EPERM as i32) => {
+                Ok(Self { output: None })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends when the reader has gone; safe to drop half-way.
+    pub(in crate::ctl) async fn wait(&mut self) {
+        let Some(output) = &self.output else {
+            return std::future::pending().await;
+        };
+        // Should waiting be impossible, the next write still tells.
+        while let Ok(mut ready) = output.ready(Interest::READABLE | Interest::ERROR).await {
+            let mut fds = [PollFd::new(output.as_fd(), PollFlags::empty())];
+            if poll(&mut fds, PollTimeout::ZERO).is_ok_and(|count| count > 0) {
+                return;
+            }
+            // Only input, such as keys pressed on a terminal.
+            ready.clear_ready();
+        }
+        std::future::pending().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_goes_is_noticed_and_a_file_has_none() {
+        crate::ctl::block_on(async {
+            let (reader, writer) = io::pipe()?;
+            let mut gone = ReaderGone::of(writer.into())?;
+            tokio::select! {
+                biased;
+                () = gone.wait() => panic!("the reader is there"),
+                () = tokio::task::yield_now() => {}
+            }
+            drop(reader);
+            gone.wait().await;
+            let (near, far) = std::os::unix::net::UnixStream::pair()?;
+            let mut gone = ReaderGone::of(near.into())?;
+            drop(far);
+            gone.wait().await;
+            assert!(
+                ReaderGone::of(tempfile::tempfile()?.into())?
+                    .output
+                    .is_none()
+            );
+            Ok(())
+        })
+        .unwrap();
     }
 }

@@ -16,7 +16,7 @@ use chrono::{DateTime, Local, Utc};
 
 use self::chain::Cursor;
 use self::entry::{Entry, Joiner, Line, Stream};
-pub(super) use self::follow::Watch;
+pub(super) use self::follow::{ReaderGone, Watch};
 use self::show::View;
 use super::cli;
 use super::exit::{Exit, Problem};
@@ -221,14 +221,15 @@ pub(super) fn run(screen: Screen, places: &Places, ask: &cli::Logs) -> anyhow::R
     // Before the first event only the unit's file tells whether there will be events.
     let structured = ask.follow && super::find::is_structured(places, &unit);
     let view = view(screen, ask.raw, structured);
-    if ask.follow {
-        return super::block_on(follow(&directory, view, wanted));
-    }
     let chain_is_empty = chain::open(&directory)
         .map_err(|error| unreadable(&unit, &directory, &error))?
         .is_empty();
-    if chain_is_empty {
+    // Output is waited for only where there may be some one day.
+    if chain_is_empty && !(ask.follow && super::find::exists(places, &unit)) {
         return Err(no_log(&unit, &directory, places).into());
+    }
+    if ask.follow {
+        return super::block_on(follow(&directory, view, wanted));
     }
     let mut reader = Reader::open(&directory, view, wanted)
         .map_err(|error| unreadable(&unit, &directory, &error))?;
@@ -244,23 +245,21 @@ async fn follow(directory: &Path, view: View, wanted: Wanted) -> anyhow::Result<
     let mut reader = Reader::open(directory, view, wanted)?;
     reader.print()?;
     reader.complain()?;
-    let interrupt = super::interrupted()?;
-    tokio::pin!(interrupt);
+    let mut interrupt = super::Interrupt::new()?;
+    let mut reader_gone = ReaderGone::new()?;
     loop {
         tokio::select! {
             changed = watch.changed() => changed?,
-            () = &mut interrupt => return Ok(Exit::Done),
+            // That is how following ends.
+            _ = interrupt.come() => return Ok(Exit::Done),
+            () = reader_gone.wait() => return Ok(Exit::Done),
         }
         reader.more()?;
     }
 }
 
 fn no_log(unit: &UnitName, directory: &Path, places: &Places) -> Problem {
-    let known = places
-        .units
-        .iter()
-        .chain([&places.transient()])
-        .any(|place| place.join(unit.as_str()).exists());
+    let known = super::find::exists(places, unit);
     let problem = Problem::new(format!(
         "{unit} has no output: there is no {}",
         directory.join("output.log").display()
