@@ -139,9 +139,17 @@ impl Home {
                 continue;
             }
             fs::write(&file.path, &file.content).unwrap();
-            fs::set_permissions(&file.path, fs::Permissions::from_mode(file.mode)).unwrap();
+            // As the daemon does: what is locked is root's, and the unit's group may read it.
+            let mode = if file.locked {
+                file.mode | (file.mode & 0o400) >> 3
+            } else {
+                file.mode
+            };
+            fs::set_permissions(&file.path, fs::Permissions::from_mode(mode)).unwrap();
             if !file.locked {
                 own(&file.path);
+            } else if is_root() {
+                chown(&file.path, None, Some(USER)).unwrap();
             }
         }
         let mut command = Command::new(&launch.program);
