@@ -9,6 +9,13 @@ use crate::engine::event::ExitStatus;
 use crate::runtime::stream::Parser;
 use crate::runtime::{AgentEvent, Verdict};
 
+/// Whether this is a UUID as text (RFC 9562, section 4).
+fn is_uuid(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let hex = |part: &&str| part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    parts.iter().map(|part| part.len()).eq([8, 4, 4, 4, 12]) && parts.iter().all(hex)
+}
+
 /// One agent's part of the snapshot.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Agent {
@@ -53,8 +60,11 @@ impl Agent {
         self.last_activity = at;
         match event {
             AgentEvent::Session { id, model, .. } => {
-                self.session = Some(id.clone());
-                self.begun = true;
+                // It comes back in a command line and in paths, and an agent may write anything.
+                if is_uuid(id) {
+                    self.session = Some(id.clone());
+                    self.begun = true;
+                }
                 self.model.clone_from(model);
             }
             AgentEvent::TurnEnded(turn) => {
@@ -83,5 +93,37 @@ impl Agent {
     /// Cost over all invocations.
     pub(crate) const fn cost(&self) -> u64 {
         self.cost_before.saturating_add(self.cost_now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_uuid_becomes_the_session() {
+        let mut agent = Agent::default();
+        let said = |id: &str| AgentEvent::Session {
+            id: id.to_owned(),
+            model: "m".to_owned(),
+            mcp_servers: vec![],
+        };
+        for id in [
+            "",
+            "../../x",
+            "--help",
+            "a\0b",
+            "3f0e4f3c-7d1a-4c8e-9a51-0d6b1c2e4f7/",
+        ] {
+            agent.note(&said(id), 1);
+            assert_eq!(
+                (agent.session.as_deref(), agent.begun),
+                (None, false),
+                "{id}"
+            );
+        }
+        let id = "3f0e4f3c-7d1a-4c8e-9a51-0d6b1c2e4f70";
+        agent.note(&said(id), 1);
+        assert_eq!((agent.session.as_deref(), agent.begun), (Some(id), true));
     }
 }

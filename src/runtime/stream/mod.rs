@@ -5,14 +5,15 @@
 //! bounded. Read next: `verdict` (what an ended process means), `encode` (the other direction).
 
 mod encode;
+mod json;
 mod verdict;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 pub(super) use encode::plain;
 pub use encode::{encode_input, encode_interrupt, encode_permission_denied};
 
+use crate::runtime::stream::json::{Json, object};
 use crate::runtime::{AgentEvent, TurnResult};
 
 /// Longest line that is looked into, in bytes; tool results may carry images.
@@ -25,6 +26,117 @@ const MAX_GARBLED: usize = 512;
 const MAX_WORD: usize = 256;
 /// Most events of one line, and most MCP servers of one session.
 const MAX_MANY: usize = 64;
+
+/// The fields of a line that mean something here, whatever its type.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Line<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Json<'a>,
+    #[serde(borrow)]
+    subtype: Json<'a>,
+    #[serde(borrow)]
+    session_id: Json<'a>,
+    #[serde(borrow)]
+    model: Json<'a>,
+    #[serde(borrow)]
+    mcp_servers: Json<'a>,
+    #[serde(borrow)]
+    attempt: Json<'a>,
+    #[serde(borrow)]
+    retry_delay_ms: Json<'a>,
+    #[serde(borrow)]
+    error_status: Json<'a>,
+    #[serde(borrow)]
+    error: Json<'a>,
+    #[serde(borrow)]
+    message: Json<'a>,
+    #[serde(borrow, rename = "isReplay")]
+    is_replay: Json<'a>,
+    #[serde(borrow)]
+    is_error: Json<'a>,
+    #[serde(borrow)]
+    api_error_status: Json<'a>,
+    #[serde(borrow)]
+    result: Json<'a>,
+    #[serde(borrow)]
+    errors: Json<'a>,
+    #[serde(borrow)]
+    usage: Json<'a>,
+    #[serde(borrow)]
+    total_cost_usd: Json<'a>,
+    #[serde(borrow)]
+    permission_denials: Json<'a>,
+    #[serde(borrow)]
+    request_id: Json<'a>,
+    #[serde(borrow)]
+    request: Json<'a>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Server<'a> {
+    #[serde(borrow)]
+    name: Json<'a>,
+    #[serde(borrow)]
+    status: Json<'a>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Message<'a> {
+    #[serde(borrow)]
+    content: Json<'a>,
+}
+
+/// A piece of a message's content.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Block<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Json<'a>,
+    #[serde(borrow)]
+    text: Json<'a>,
+    #[serde(borrow)]
+    thinking: Json<'a>,
+    #[serde(borrow)]
+    id: Json<'a>,
+    #[serde(borrow)]
+    name: Json<'a>,
+    #[serde(borrow)]
+    input: Json<'a>,
+    #[serde(borrow)]
+    tool_use_id: Json<'a>,
+    #[serde(borrow)]
+    is_error: Json<'a>,
+    #[serde(borrow)]
+    content: Json<'a>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Usage<'a> {
+    #[serde(borrow)]
+    input_tokens: Json<'a>,
+    #[serde(borrow)]
+    cache_creation_input_tokens: Json<'a>,
+    #[serde(borrow)]
+    cache_read_input_tokens: Json<'a>,
+    #[serde(borrow)]
+    output_tokens: Json<'a>,
+}
+
+/// What the program asks of us.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Asked<'a> {
+    #[serde(borrow)]
+    subtype: Json<'a>,
+    #[serde(borrow)]
+    tool_name: Json<'a>,
+    #[serde(borrow)]
+    input: Json<'a>,
+}
 
 /// What is known of one process's stream.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -53,11 +165,11 @@ impl Parser {
         if line.is_empty() {
             return vec![];
         }
-        let value = (line.len() <= MAX_LINE)
-            .then(|| serde_json::from_slice::<Value>(line).ok())
+        let told = (line.len() <= MAX_LINE)
+            .then(|| std::str::from_utf8(line).ok())
             .flatten()
-            .filter(Value::is_object);
-        let Some(value) = value else {
+            .and_then(object::<Line<'_>>);
+        let Some(told) = told else {
             self.torn = line.starts_with(b"{");
             // Cut first: only the beginning is shown, however long it is.
             let shown = line.get(..2 * MAX_GARBLED).unwrap_or(line);
@@ -65,21 +177,19 @@ impl Parser {
             return vec![AgentEvent::Garbled { line }];
         };
         self.torn = false;
-        let mut events = match word(&value, "type").as_str() {
-            "system" => self.system(&value),
-            "assistant" => self.assistant(&value),
-            "user" => self.user(&value),
-            "result" => self.result(&value),
-            "control_request" => self.asked(&value),
+        match told.kind.word().as_str() {
+            "system" => self.system(&told),
+            "assistant" => self.assistant(&told),
+            "user" => self.user(&told),
+            "result" => self.result(&told),
+            "control_request" => self.asked(&told),
             "control_cancel_request" => {
-                self.answered(&word(&value, "request_id"));
+                self.answered(&told.request_id.word());
                 vec![]
             }
             // Answers to our own requests, partial messages, and whatever comes to exist.
             _ => vec![],
-        };
-        events.truncate(MAX_MANY);
-        events
+        }
     }
 
     /// Takes one line of standard error: two failures of a session show nowhere else.
@@ -102,19 +212,21 @@ impl Parser {
         &self.asked
     }
 
-    fn system(&mut self, value: &Value) -> Vec<AgentEvent> {
-        match word(value, "subtype").as_str() {
+    fn system(&mut self, line: &Line<'_>) -> Vec<AgentEvent> {
+        match line.subtype.word().as_str() {
             "init" => {
                 self.in_turn = true;
                 self.unauthenticated = false;
-                let servers = value["mcp_servers"].as_array().into_iter().flatten();
-                let servers = servers
-                    .take(MAX_MANY)
-                    .map(|server| (word(server, "name"), word(server, "status")));
+                let mut mcp_servers = vec![];
+                line.mcp_servers.each(|server| {
+                    let server: Server<'_> = server.fields();
+                    mcp_servers.push((server.name.word(), server.status.word()));
+                    mcp_servers.len() < MAX_MANY
+                });
                 let told = AgentEvent::Session {
-                    id: word(value, "session_id"),
-                    model: word(value, "model"),
-                    mcp_servers: servers.collect(),
+                    id: line.session_id.word(),
+                    model: line.model.word(),
+                    mcp_servers,
                 };
                 if self.session.as_ref() == Some(&told) {
                     return vec![];
@@ -123,16 +235,17 @@ impl Parser {
                 vec![told]
             }
             "api_retry" => {
-                let status = value["error_status"].as_u64();
-                let error = match (status, word(value, "error")) {
+                let status = line.error_status.number::<u64>();
+                let error = match (status, line.error.word()) {
                     (Some(status), error) => format!("{status} {error}").trim_end().to_owned(),
                     (None, error) => error,
                 };
                 vec![AgentEvent::Retry {
-                    attempt: value["attempt"]
-                        .as_u64()
+                    attempt: line
+                        .attempt
+                        .number::<u64>()
                         .map_or(0, |n| u32::try_from(n).unwrap_or(u32::MAX)),
-                    delay_ms: whole(&value["retry_delay_ms"], 1.0),
+                    delay_ms: whole(line.retry_delay_ms, 1.0),
                     error,
                 }]
             }
@@ -140,33 +253,39 @@ impl Parser {
         }
     }
 
-    fn assistant(&mut self, value: &Value) -> Vec<AgentEvent> {
+    fn assistant(&mut self, line: &Line<'_>) -> Vec<AgentEvent> {
         self.in_turn = true;
-        self.unauthenticated |= value["error"] == "authentication_failed";
-        blocks(value)
-            .filter_map(|block| match word(block, "type").as_str() {
+        self.unauthenticated |= line.error.word() == "authentication_failed";
+        let mut events = vec![];
+        let message: Message<'_> = line.message.fields();
+        message.content.each(|block| {
+            let block: Block<'_> = block.fields();
+            let event = match block.kind.word().as_str() {
                 "text" => Some(AgentEvent::Text {
-                    text: text(block, "text"),
+                    text: block.text.text(MAX_TEXT),
                 }),
                 "thinking" => Some(AgentEvent::Thinking {
-                    text: text(block, "thinking"),
+                    text: block.thinking.text(MAX_TEXT),
                 }),
                 "tool_use" => Some(AgentEvent::ToolUse {
-                    id: word(block, "id"),
-                    tool: word(block, "name"),
-                    input: cut(&block["input"].to_string(), MAX_TEXT),
+                    id: block.id.word(),
+                    tool: block.name.word(),
+                    input: block.input.compact(MAX_TEXT),
                 }),
                 _ => None,
-            })
-            .filter(|event| !matches!(event, AgentEvent::Text { text } if text.is_empty()))
-            .take(MAX_MANY)
-            .collect()
+            };
+            let silent = matches!(&event, Some(AgentEvent::Text { text }) if text.is_empty());
+            events.extend(event.filter(|_| !silent));
+            events.len() < MAX_MANY
+        });
+        events
     }
 
-    fn user(&mut self, value: &Value) -> Vec<AgentEvent> {
+    fn user(&mut self, line: &Line<'_>) -> Vec<AgentEvent> {
         self.in_turn = true;
-        if value["isReplay"] == true {
-            let text = spoken(&value["message"]["content"]);
+        let message: Message<'_> = line.message.fields();
+        if line.is_replay.is("true") {
+            let text = spoken(message.content);
             // What `encode_input` put before a slash is taken away again.
             let text = match text.strip_prefix(' ') {
                 Some(rest) if rest.starts_with('/') => rest.to_owned(),
@@ -174,61 +293,71 @@ impl Parser {
             };
             return vec![AgentEvent::InputConsumed { text }];
         }
-        blocks(value)
-            .filter(|block| block["type"] == "tool_result")
-            .take(MAX_MANY)
-            .map(|block| AgentEvent::ToolResult {
-                id: word(block, "tool_use_id"),
-                is_error: block["is_error"] == true,
-                text: spoken(&block["content"]),
-            })
-            .collect()
+        let mut events = vec![];
+        message.content.each(|block| {
+            let block: Block<'_> = block.fields();
+            if block.kind.word() == "tool_result" {
+                events.push(AgentEvent::ToolResult {
+                    id: block.tool_use_id.word(),
+                    is_error: block.is_error.is("true"),
+                    text: spoken(block.content),
+                });
+            }
+            events.len() < MAX_MANY
+        });
+        events
     }
 
-    fn result(&mut self, value: &Value) -> Vec<AgentEvent> {
+    fn result(&mut self, line: &Line<'_>) -> Vec<AgentEvent> {
         self.in_turn = false;
-        let subtype = word(value, "subtype");
-        let errors = value["errors"].as_array().into_iter().flatten();
-        let errors: Vec<&str> = errors.filter_map(Value::as_str).take(MAX_MANY).collect();
-        if errors.iter().any(|error| lost(error)) {
-            self.session_lost = true;
-        }
-        let said = text(value, "result");
-        let usage = |name: &str| value["usage"][name].as_u64().unwrap_or(0);
-        let denials = value["permission_denials"].as_array().map_or(0, Vec::len);
+        let subtype = line.subtype.word();
+        let mut errors = vec![];
+        line.errors.each(|error| {
+            if let Some(error) = error.string() {
+                self.session_lost |= lost(&error);
+                errors.push(cut(&error, MAX_TEXT));
+            }
+            errors.len() < MAX_MANY
+        });
+        let said = line.result.text(MAX_TEXT);
+        let usage: Usage<'_> = line.usage.fields();
+        let tokens = |count: Json<'_>| count.number::<u64>().unwrap_or(0);
+        let mut denials: u32 = 0;
+        line.permission_denials.each(|_| {
+            denials = denials.saturating_add(1);
+            true
+        });
         let turn = TurnResult {
-            success: subtype == "success" && value["is_error"] == false,
+            success: subtype == "success" && line.is_error.is("false"),
             subtype,
-            api_status: value["api_error_status"]
-                .as_u64()
-                .and_then(|status| u16::try_from(status).ok()),
+            api_status: line.api_error_status.number(),
             text: if said.is_empty() {
                 cut(&errors.join("; "), MAX_TEXT)
             } else {
                 said
             },
-            input_tokens: usage("input_tokens")
-                .saturating_add(usage("cache_creation_input_tokens"))
-                .saturating_add(usage("cache_read_input_tokens")),
-            output_tokens: usage("output_tokens"),
-            cost_micros: whole(&value["total_cost_usd"], 1e6),
-            denials: u32::try_from(denials).unwrap_or(u32::MAX),
+            input_tokens: tokens(usage.input_tokens)
+                .saturating_add(tokens(usage.cache_creation_input_tokens))
+                .saturating_add(tokens(usage.cache_read_input_tokens)),
+            output_tokens: tokens(usage.output_tokens),
+            cost_micros: whole(line.total_cost_usd, 1e6),
+            denials,
         };
         self.last = Some(turn.clone());
         vec![AgentEvent::TurnEnded(turn)]
     }
 
     /// Every request of the program's waits for an answer, so none is passed over.
-    fn asked(&mut self, value: &Value) -> Vec<AgentEvent> {
+    fn asked(&mut self, line: &Line<'_>) -> Vec<AgentEvent> {
         self.in_turn = true;
         // Not cut: a shortened id would be answered in vain.
-        let id = value["request_id"].as_str().unwrap_or_default().to_owned();
+        let id = line.request_id.string().unwrap_or_default().into_owned();
         if id.is_empty() || id.len() > MAX_WORD {
             return vec![];
         }
-        let request = &value["request"];
-        let tool = match word(request, "tool_name") {
-            name if name.is_empty() => word(request, "subtype"),
+        let request: Asked<'_> = line.request.fields();
+        let tool = match request.tool_name.word() {
+            name if name.is_empty() => request.subtype.word(),
             name => name,
         };
         if self.asked.len() < MAX_MANY {
@@ -237,7 +366,7 @@ impl Parser {
         vec![AgentEvent::PermissionAsked {
             id,
             tool,
-            input: cut(&request["input"].to_string(), MAX_TEXT),
+            input: request.input.compact(MAX_TEXT),
         }]
     }
 }
@@ -273,42 +402,29 @@ fn lost(message: &str) -> bool {
         || (message.contains("Session ID") && message.contains("already in use"))
 }
 
-fn blocks(value: &Value) -> impl Iterator<Item = &Value> {
-    value["message"]["content"].as_array().into_iter().flatten()
-}
-
 /// A content as plain text: a string, or the texts of its blocks.
-fn spoken(content: &Value) -> String {
-    let Some(blocks) = content.as_array() else {
-        return cut(content.as_str().unwrap_or_default(), MAX_TEXT);
-    };
+fn spoken(content: Json<'_>) -> String {
+    if !content.is_array() {
+        return content.text(MAX_TEXT);
+    }
     let mut all = String::new();
-    for block in blocks {
+    content.each(|block| {
+        let block: Block<'_> = block.fields();
         if !all.is_empty() {
             all.push('\n');
         }
-        match block["text"].as_str() {
-            Some(text) => all.push_str(text),
-            None => all.push_str(&format!("[{}]", word(block, "type"))),
+        match block.text.string() {
+            Some(text) => all.push_str(&cut(&text, MAX_TEXT)),
+            None => all.push_str(&format!("[{}]", block.kind.word())),
         }
-        if all.len() > MAX_TEXT {
-            break;
-        }
-    }
+        all.len() <= MAX_TEXT
+    });
     cut(&all, MAX_TEXT)
 }
 
-fn word(value: &Value, name: &str) -> String {
-    cut(value[name].as_str().unwrap_or_default(), MAX_WORD)
-}
-
-fn text(value: &Value, name: &str) -> String {
-    cut(value[name].as_str().unwrap_or_default(), MAX_TEXT)
-}
-
 /// A number that is not negative, times `factor`, as a whole one; zero where it is none.
-fn whole(value: &Value, factor: f64) -> u64 {
-    let scaled = value.as_f64().unwrap_or(0.0) * factor;
+fn whole(value: Json<'_>, factor: f64) -> u64 {
+    let scaled = value.number::<f64>().unwrap_or(0.0) * factor;
     // Formatting rounds, and what does not fit fails to parse: no cast can go wrong.
     format!("{scaled:.0}").parse().unwrap_or(0)
 }

@@ -1,7 +1,7 @@
 //! The parser against measured lines, and against anything at all.
 
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::engine::event::ExitStatus::{Exited, Killed, Unknown};
