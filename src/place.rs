@@ -31,7 +31,61 @@ pub struct Places {
     pub cgroup: String,
 }
 
+/// A place that depends on where a program happens to be started, which would be another one for
+/// each of them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{variable} must be an absolute path, and {value:?} is not one")]
+pub struct RelativePlace {
+    /// The environment variable.
+    pub variable: &'static str,
+    /// What it says.
+    pub value: String,
+}
+
+/// The variables that move one place each.
+const SINGLE: [&str; 4] = [
+    "AETHER_RUNTIME_DIR",
+    "AETHER_STATE_DIR",
+    "AETHER_LOG_DIR",
+    "AETHER_LIBEXEC_DIR",
+];
+/// The variables that are lists of places.
+const LISTS: [&str; 2] = ["AETHER_UNIT_PATH", "AETHER_POLICY_PATH"];
+
 impl Places {
+    /// [`Self::find`], for programs that a person may start with anything in the environment.
+    ///
+    /// # Errors
+    /// [`RelativePlace`] for the first variable of ours that holds a relative path.
+    pub fn find_absolute(
+        uid: u32,
+        program: &Path,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, RelativePlace> {
+        let relative = |path: &&str| !path.is_empty() && !Path::new(path).is_absolute();
+        for (name, list) in SINGLE
+            .map(|name| (name, false))
+            .into_iter()
+            .chain(LISTS.map(|name| (name, true)))
+        {
+            let Some(value) = variable(name) else {
+                continue;
+            };
+            let bad = if list {
+                value.split(':').find(relative)
+            } else {
+                Some(value.as_str()).filter(relative)
+            };
+            if let Some(bad) = bad {
+                return Err(RelativePlace {
+                    variable: name,
+                    value: bad.to_owned(),
+                });
+            }
+        }
+        Ok(Self::find(uid, program, variable))
+    }
+
     /// The places for `uid`, as `variable` (normally the environment) moves them; `program` is the
     /// running program's path, whose directory holds its siblings.
     pub fn find(uid: u32, program: &Path, variable: impl Fn(&str) -> Option<String>) -> Self {
@@ -137,6 +191,12 @@ impl Places {
     #[must_use]
     pub fn owner_socket(&self) -> PathBuf {
         self.runtime.join("owner")
+    }
+
+    /// Held by the keeper as long as it lives, with its pid inside.
+    #[must_use]
+    pub fn keeper_lock(&self) -> PathBuf {
+        self.runtime.join("keeper/lock")
     }
 
     /// Unit files that `aetherctl run` made; searched before all others.
@@ -249,6 +309,28 @@ mod tests {
         assert_eq!(home[3], Path::new("/usr/local/lib/aether/units"));
         let usual = units("/usr/local/lib/aether/bin/aetherctl");
         assert_eq!(usual, units("/usr/bin/aetherctl"));
+    }
+
+    #[test]
+    fn a_relative_place_is_refused() {
+        let find = |name: &'static str, value: &'static str| {
+            Places::find_absolute(0, Path::new("/x/aetherd"), |asked| {
+                (asked == name).then(|| value.to_owned())
+            })
+        };
+        for (name, value) in [
+            ("AETHER_RUNTIME_DIR", "run"),
+            ("AETHER_STATE_DIR", "./state"),
+            ("AETHER_LOG_DIR", "../log"),
+            ("AETHER_LIBEXEC_DIR", "target/debug"),
+            ("AETHER_UNIT_PATH", "/a::units"),
+            ("AETHER_POLICY_PATH", "policies:/b"),
+        ] {
+            let said = find(name, value).unwrap_err().to_string();
+            assert!(said.starts_with(name), "{said}");
+        }
+        assert!(find("AETHER_RUNTIME_DIR", "").is_ok());
+        assert!(find("AETHER_UNIT_PATH", "/a::/b:").is_ok());
     }
 
     #[test]

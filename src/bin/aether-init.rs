@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use aether::keeper::{Command, run};
-use aether::place::Places;
+use aether::place::{Places, RelativePlace};
 
 fn main() -> ExitCode {
     tracing_subscriber::fmt()
@@ -16,7 +16,14 @@ fn main() -> ExitCode {
         .with_ansi(false)
         .with_target(false)
         .init();
-    match run(&command()) {
+    let command = match command() {
+        Ok(command) => command,
+        Err(error) => {
+            tracing::error!("failed to begin: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match run(&command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("failed to {error}");
@@ -25,7 +32,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn command() -> Command {
+fn command() -> Result<Command, RelativePlace> {
     let own = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/usr/bin/aether-init"));
     let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     if arguments.first().is_some_and(|first| first == "--") {
@@ -40,10 +47,10 @@ fn command() -> Command {
         PathBuf::from,
     );
     let uid = nix::unistd::geteuid().as_raw();
-    let places = Places::find(uid, &own, |name| std::env::var(name).ok());
-    Command {
+    let places = Places::find_absolute(uid, &own, |name| std::env::var(name).ok())?;
+    Ok(Command {
         program,
         arguments,
         runtime: places.runtime,
-    }
+    })
 }

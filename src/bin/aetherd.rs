@@ -34,7 +34,13 @@ fn main() -> ExitCode {
         .init();
     let own = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/usr/bin/aetherd"));
     let variable = |name: &str| std::env::var(name).ok();
-    let places = Places::find(aether::sys::user::own_uid(), &own, variable);
+    let places = match Places::find_absolute(aether::sys::user::own_uid(), &own, variable) {
+        Ok(places) => places,
+        Err(error) => {
+            tracing::error!("failed to begin: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     match aether::daemon::main(places) {
         Ok(code) => code,
         Err(error) => {

@@ -1,8 +1,8 @@
 //! `up` and `down`: starting the keeper in the background, and ending all of it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -21,12 +21,14 @@ use super::screen::{Screen, clean};
 use crate::bus::client::{Client, ClientError};
 use crate::place::Places;
 use crate::sys::cgroup::Stat;
-use crate::sys::process::open_pidfd;
+use crate::sys::process::{open_pidfd, signal as send_signal};
 
 /// How long Aether may take to answer after its start.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long `down` waits: units have their own time limits, which the daemon keeps.
 const LONGEST_STOP: Duration = Duration::from_secs(300);
+/// How long a keeper without a daemon may take to end: it tries a few more.
+const LONGEST_END: Duration = Duration::from_secs(30);
 
 /// `up`.
 pub(super) async fn up(
@@ -109,15 +111,42 @@ async fn start(places: &Places) -> anyhow::Result<Client> {
         .stderr(log)
         .spawn()
         .map_err(|error| Problem::new(format!("failed to start aether-init: {error}")))?;
+    let process = open_pidfd(child.id())?;
     let (ended, mut end) = oneshot::channel();
     // Only to notice an early death; the thread goes when the command does.
     std::thread::spawn(move || ended.send(child.wait()));
-    tokio::select! {
-        client = answer(places, &mut watch) => match client? {
-            Some(client) => Ok(client),
-            None => Err(not_started(&path, begin, None).into()),
+    let mut interrupt = super::Interrupt::new()?;
+    let given_up = tokio::select! {
+        client = answer(places, &mut watch) => match client {
+            Ok(Some(client)) => return Ok(client),
+            Ok(None) => not_started(&path, begin, None),
+            Err(error) => {
+                end_keeper(process).await?;
+                return Err(error);
+            }
         },
-        status = &mut end => Err(not_started(&path, begin, Some(status)).into()),
+        status = &mut end => return Err(not_started(&path, begin, Some(status)).into()),
+        exit = interrupt.come() => Problem::new("interrupted before Aether answered".to_owned()).exit(exit),
+    };
+    // What was just started in vain must not go on trying behind the person's back.
+    Err(match end_keeper(process).await? {
+        true => given_up.into(),
+        false => given_up
+            .help("aether-init does not end; aetherctl down tries again".to_owned())
+            .into(),
+    })
+}
+
+/// Asks a keeper to stop what it runs, and waits for its end; whether it came.
+async fn end_keeper(process: OwnedFd) -> io::Result<bool> {
+    let asked = send_signal(process.as_fd(), nix::sys::signal::Signal::SIGTERM as i32);
+    if asked.is_err() {
+        // It has ended already: that was the one thing that could be wrong.
+        return Ok(true);
+    }
+    match tokio::time::timeout(LONGEST_END, ended(process)).await {
+        Ok(ended) => ended.map(|()| true),
+        Err(_) => Ok(false),
     }
 }
 
@@ -194,8 +223,7 @@ fn said(log: &Path, begin: u64) -> io::Result<String> {
 pub(super) async fn down(screen: Screen, places: &Places, block: bool) -> anyhow::Result<Exit> {
     let client = match ask::connect(places).await {
         Err(problem) if problem.code() == Exit::NoDaemon => {
-            screen.say("Aether is not running.")?;
-            return Ok(Exit::Done);
+            return down_without_daemon(screen, places, problem).await;
         }
         other => other?,
     };
@@ -232,6 +260,60 @@ pub(super) async fn down(screen: Screen, places: &Places, block: bool) -> anyhow
     }
     screen.say("Aether has stopped.")?;
     Ok(Exit::Done)
+}
+
+/// Ends a keeper whose daemon does not come up, where there is one.
+async fn down_without_daemon(
+    screen: Screen,
+    places: &Places,
+    problem: Problem,
+) -> anyhow::Result<Exit> {
+    match lonely_keeper(&places.keeper_lock()) {
+        Ok(None) => {
+            screen.say("Aether is not running.")?;
+            Ok(Exit::Done)
+        }
+        Ok(Some(process)) => {
+            if end_keeper(process).await? {
+                screen.say("Aether has stopped; its keeper had no daemon that answered.")?;
+                return Ok(Exit::Done);
+            }
+            let text = format!("aether-init does not end after {} s", LONGEST_END.as_secs());
+            Err(Problem::new(text)
+                .help(format!("its pid is in {}", places.keeper_lock().display()))
+                .into())
+        }
+        // Somebody else's: whether there is a keeper is not ours to know.
+        Err(_) => Err(problem.into()),
+    }
+}
+
+/// The keeper that holds this lock.
+fn lonely_keeper(lock: &Path) -> io::Result<Option<OwnedFd>> {
+    let mut file = match File::open(lock) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    let free = |file: &File| match file.try_lock_shared() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    };
+    if free(&file)? {
+        return Ok(None);
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    let Ok(process) = text
+        .trim()
+        .parse()
+        .map_err(io::Error::other)
+        .and_then(open_pidfd)
+    else {
+        return Ok(None);
+    };
+    // It held the lock before the handle was made and does so after: the number is its own.
+    Ok((!free(&file)?).then_some(process))
 }
 
 /// Waits until a process has ended: then its handle is readable.

@@ -168,7 +168,7 @@ fn places(common: &Common) -> Result<Places, Problem> {
     }
     let program =
         std::env::current_exe().unwrap_or_else(|_| Path::new("/usr/bin/aetherctl").to_owned());
-    Ok(Places::find(uid, &program, |name| std::env::var(name).ok()))
+    Places::find_absolute(uid, &program, |name| std::env::var(name).ok()).map_err(Problem::usage)
 }
 
 /// Whether whoever read our output has gone: the quietest of ends.

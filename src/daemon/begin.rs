@@ -111,6 +111,7 @@ async fn live(places: Places, mut inherited: Inherited) -> Result<ExitCode, Stri
     let engine = Engine::restore(left.counters, states);
     let seed = seed(&places.runtime)?;
     let generation = generation(&places.runtime);
+    let places_runtime = places.runtime.clone();
 
     let output = Output::start(heard).map_err(say("start the output thread"))?;
     let journal = Journal::start(&places.event_log()).map_err(say("open the event log"))?;
@@ -190,6 +191,8 @@ async fn live(places: Places, mut inherited: Inherited) -> Result<ExitCode, Stri
     }
     let _ = std::fs::remove_file(bus_socket);
     let _ = std::fs::remove_file(owner_socket);
+    // Who begins after an end in order is the first again.
+    let _ = std::fs::remove_file(places_runtime.join("generation"));
     if let Err(error) = tree.remove() {
         tracing::warn!("our cgroup stays behind: {error}");
     }
@@ -295,7 +298,7 @@ fn seed(runtime: &Path) -> Result<[u8; 16], String> {
     Ok(seed)
 }
 
-/// How many daemons there were, this one included, since the runtime directory was made.
+/// How many daemons there were, this one included, since the last end in order.
 fn generation(runtime: &Path) -> u32 {
     let path = runtime.join("generation");
     let before: u32 = std::fs::read_to_string(&path)

@@ -1,5 +1,6 @@
 //! What the kernel, the keeper and the units tell: cgroup events, obituaries, notifications.
 
+use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use crate::sys::{clock, notify, socket};
 
 /// Without cgroups: between two looks for what is left of a unit that is being killed.
 const HUNT: Duration = Duration::from_millis(20);
+/// Notifications read before others have their turn.
+const NOTIFICATIONS: usize = 64;
 /// Longest `STATUS=` that is kept.
 const STATUS_MAX: usize = 256;
 /// Microseconds between two status texts of a unit.
@@ -314,28 +317,40 @@ impl Daemon {
 
     /// Notifications of units (sd_notify(3)); the sender is who the kernel says.
     pub(super) fn read_notifications(&mut self) {
-        for _ in 0..64 {
-            let (text, sender) = match notify::receive(self.notify.as_fd()) {
-                Ok(Some(found)) => found,
-                Ok(None) => return,
+        // However often a unit says it, it is told once: what is said a thousand times over must
+        // not cost a thousand events.
+        let mut said: BTreeMap<UnitName, Said> = BTreeMap::new();
+        let mut more = true;
+        for _ in 0..NOTIFICATIONS {
+            match notify::receive(self.notify.as_fd()) {
+                Ok(Some((text, sender))) => {
+                    if let Some(unit) = self.unit_of_sender(&sender) {
+                        said.entry(unit).or_default().hear(&text);
+                    }
+                }
+                Ok(None) => {
+                    more = false;
+                    break;
+                }
                 Err(error) => {
                     tracing::warn!("cannot read a notification: {error}");
-                    return;
-                }
-            };
-            let Some(unit) = self.unit_of_sender(&sender) else {
-                continue;
-            };
-            for line in String::from_utf8_lossy(&text).lines() {
-                match line.split_once('=') {
-                    Some(("READY", "1")) => self.feed(Event::Ready { unit: unit.clone() }),
-                    Some(("STATUS", status)) => self.note_status(&unit, status),
-                    _ => {}
+                    more = false;
+                    break;
                 }
             }
         }
-        // More are there: let others have their turn first.
-        let _ = self.occurrences.try_send(Occurrence::Notified);
+        for (unit, said) in said {
+            if let Some(status) = said.status {
+                self.note_status(&unit, &status);
+            }
+            if said.ready {
+                self.feed(Event::Ready { unit });
+            }
+        }
+        if more {
+            // Let others have their turn first.
+            let _ = self.occurrences.try_send(Occurrence::Notified);
+        }
     }
 }
 
@@ -380,6 +395,46 @@ impl Daemon {
     }
 }
 
+/// What a unit said in one reading.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Said {
+    ready: bool,
+    /// The last status text.
+    status: Option<String>,
+}
+
+impl Said {
+    fn hear(&mut self, text: &[u8]) {
+        for line in String::from_utf8_lossy(text).lines() {
+            match line.split_once('=') {
+                Some(("READY", "1")) => self.ready = true,
+                Some(("STATUS", status)) => self.status = Some(status.to_owned()),
+                _ => {}
+            }
+        }
+    }
+}
+
 fn is_of(obituary: &Obituary, pid: u32, start_time: u64) -> bool {
     obituary.pid == pid && obituary.start == start_time
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_over_and_over_is_heard_once() {
+        let mut said = Said::default();
+        said.hear("READY=1\nSTATUS=a\n".repeat(500).as_bytes());
+        said.hear(b"STATUS=b=c\nREADY=0\nX=1\nrubbish");
+        let status = Some("b=c".to_owned());
+        assert_eq!(
+            said,
+            Said {
+                ready: true,
+                status
+            }
+        );
+    }
 }

@@ -5,7 +5,7 @@
 
 use std::ffi::{CString, OsString};
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
@@ -31,6 +31,8 @@ use crate::sys::reaper;
 const BATCH: usize = 256;
 /// While stopping: how often a daemon that died on the way is started again to finish it.
 const LAST_TRIES: u32 = 3;
+/// While stopping: the longest that the next of them waits.
+const LAST_DELAY: Duration = Duration::from_millis(500);
 /// While stopping: how long a daemon may take to be ready before it is told to stop regardless.
 const READY_LIMIT: Duration = Duration::from_secs(5);
 
@@ -261,6 +263,12 @@ impl Keeper {
                 return;
             }
         }
+        // Whoever said stop waits for it.
+        let delay = if self.stops > 0 {
+            delay.min(LAST_DELAY)
+        } else {
+            delay
+        };
         self.spawn_at = Some(Instant::now() + delay);
     }
 
@@ -559,12 +567,22 @@ fn lock(runtime: &Path) -> io::Result<Option<File>> {
                 _ => Ok(()),
             },
         )
-        .and_then(|()| File::create(directory.join("lock")));
-    let Ok(file) = made else {
+        .and_then(|()| {
+            // Not emptied before it is ours: it names the keeper that holds it.
+            let mut open = File::options();
+            open.write(true).create(true).truncate(false);
+            open.open(directory.join("lock"))
+        });
+    let Ok(mut file) = made else {
         return Ok(None);
     };
     match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
+        Ok(()) => {
+            // For `aetherctl down`, where no daemon says who its keeper is.
+            file.set_len(0)?;
+            writeln!(file, "{}", std::process::id())?;
+            Ok(Some(file))
+        }
         Err(std::fs::TryLockError::WouldBlock) => Err(io::ErrorKind::AddrInUse.into()),
         Err(std::fs::TryLockError::Error(error)) => Err(error),
     }

@@ -183,6 +183,18 @@ impl Aether {
         command
     }
 
+    /// Runs aetherctl with one more variable in its environment.
+    pub(crate) fn run_with(&self, variable: (&str, &str), arguments: &[&str]) -> Output {
+        let mut command = Command::new(self.root.path().join("bin/aetherctl"));
+        self.environment(&mut command);
+        command
+            .env(variable.0, variable.1)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
     /// Runs aetherctl, which must succeed; its standard output.
     pub(crate) fn ctl(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);

@@ -53,3 +53,21 @@ fn without_cgroups_the_first_agent_says_what_it_lacks_and_tries_all_the_same() {
         "{shown}"
     );
 }
+
+#[test]
+fn an_up_that_fails_leaves_nothing_that_goes_on_trying() {
+    let aether = Aether::prepare();
+    let state = aether.root.path().join("file/state");
+    std::fs::write(aether.root.path().join("file"), "in the way").unwrap();
+    let output = aether.run_with(("AETHER_STATE_DIR", state.to_str().unwrap()), &["up"]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{error}");
+    assert!(error.contains("file/state"), "{error}");
+    // The keeper held this lock for as long as it lived.
+    let lock = std::fs::File::open(aether.root.path().join("run/keeper/lock")).unwrap();
+    lock.try_lock_shared().expect("the keeper has ended");
+    let output = aether.run_with(("AETHER_RUNTIME_DIR", "run"), &["status"]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("AETHER_RUNTIME_DIR"), "{error}");
+}
