@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::exit::{Exit, Problem};
 use super::find;
 use super::screen::{Screen, Tone, clean};
-use super::verify;
+use super::{time, verify};
 use crate::engine::event::Role;
 use crate::place::Places;
 use crate::plan::{self, Assignment, ExecPlan, PlanError};
@@ -77,7 +77,7 @@ pub(super) fn run(screen: Screen, places: &Places, word: &str) -> anyhow::Result
     if screen.json {
         screen.print_json(&value(&unit, &launch, &plans, &assumed)?)?;
     } else {
-        screen.print(&render(screen, &launch, &plans, &assumed))?;
+        screen.print(&render(screen, &unit, &launch, &plans, &assumed))?;
     }
     Ok(Exit::Done)
 }
@@ -263,8 +263,30 @@ fn title(role: Role) -> String {
     format!("{directive}= ({})", index + 1)
 }
 
+/// The limits of the unit's cgroup, which holds every process of it, as they would be written.
+fn limits(unit: &Unit) -> Vec<(&'static str, String)> {
+    let Some(service) = &unit.service else {
+        return vec![];
+    };
+    let r = &service.resources;
+    let bytes = |value: Option<u64>| value.map(time::bytes);
+    let percent = |thousandths: u32| format!("{}%", f64::from(thousandths) / 10.0);
+    [
+        ("MemoryHigh", bytes(r.memory_high)),
+        ("MemoryMax", bytes(r.memory_max)),
+        ("MemorySwapMax", bytes(r.memory_swap_max)),
+        ("CPUQuota", r.cpu_quota.map(percent)),
+        ("CPUWeight", r.cpu_weight.map(|weight| weight.to_string())),
+        ("TasksMax", r.tasks_max.map(|tasks| tasks.to_string())),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name, value?)))
+    .collect()
+}
+
 fn render(
     screen: Screen,
+    unit: &Unit,
     launch: &Launch,
     plans: &[(Role, ExecPlan)],
     assumed: &Assumptions,
@@ -274,6 +296,14 @@ fn render(
         let text = format!("# assumed: {}\n", clean(sentence, false));
         out.push_str(&screen.tint(Tone::Dim, &text));
     }
+    let limits: Vec<String> = limits(unit)
+        .into_iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    let _ = match limits.is_empty() {
+        true => writeln!(out, "# limits: none"),
+        false => writeln!(out, "# limits: {}", limits.join(" ")),
+    };
     for file in &launch.files {
         let kept = if file.keep {
             ", kept when it is there"
@@ -332,6 +362,7 @@ fn value(
         .collect();
     Ok(json!({
         "unit": unit.name, "assumed": assumed, "files": files,
+        "limits": unit.service.as_ref().map(|service| &service.resources),
         "first_input": launch.first_input, "plans": plans,
     }))
 }

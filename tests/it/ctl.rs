@@ -507,6 +507,7 @@ fn a_plan_needs_no_daemon() {
         "landlock",
         "policy strict",
         "# assumed: ",
+        "# limits: TasksMax=1024",
     ] {
         assert!(said.contains(part), "no {part:?} in {said}");
     }
@@ -691,4 +692,20 @@ fn verbs_over_the_wire() {
         "Id=coder.agent\n"
     );
     assert_eq!(out(&place.run(&["up"])), "Aether is running already.\n");
+}
+
+#[test]
+fn the_unit_file_of_the_readme_is_right() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let text = fs::read_to_string(readme).unwrap();
+    let unit: Vec<&str> = text
+        .lines()
+        .skip_while(|line| *line != "    [Unit]")
+        .take_while(|line| line.is_empty() || line.starts_with("    "))
+        .map(|line| line.strip_prefix("    ").unwrap_or(line))
+        .collect();
+    let place = Place::new();
+    fs::write(place.path("units/coder.agent"), unit.join("\n")).unwrap();
+    let output = place.run(&["verify", "coder"]);
+    assert_eq!(out(&output), "0 errors, 0 warnings\n", "{}", err(&output));
 }
