@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -21,7 +23,7 @@ use super::screen::{Screen, clean};
 use crate::bus::client::{Client, ClientError};
 use crate::place::Places;
 use crate::sys::cgroup::Stat;
-use crate::sys::process::{open_pidfd, signal as send_signal};
+use crate::sys::process::{open_pidfd, signal};
 
 /// How long Aether may take to answer after its start.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -129,20 +131,19 @@ async fn start(places: &Places) -> anyhow::Result<Client> {
         exit = interrupt.come() => Problem::new("interrupted before Aether answered".to_owned()).exit(exit),
     };
     // What was just started in vain must not go on trying behind the person's back.
-    Err(match end_keeper(process).await? {
-        true => given_up.into(),
-        false => given_up
-            .help("aether-init does not end; aetherctl down tries again".to_owned())
-            .into(),
-    })
+    if !end_keeper(process).await? {
+        let help = "aether-init does not end; aetherctl down tries again".to_owned();
+        return Err(given_up.help(help).into());
+    }
+    Err(given_up.into())
 }
 
 /// Asks a keeper to stop what it runs, and waits for its end; whether it came.
 async fn end_keeper(process: OwnedFd) -> io::Result<bool> {
-    let asked = send_signal(process.as_fd(), nix::sys::signal::Signal::SIGTERM as i32);
-    if asked.is_err() {
-        // It has ended already: that was the one thing that could be wrong.
-        return Ok(true);
+    match signal(process.as_fd(), Signal::SIGTERM as i32) {
+        // It has ended already.
+        Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => return Ok(true),
+        other => other?,
     }
     match tokio::time::timeout(LONGEST_END, ended(process)).await {
         Ok(ended) => ended.map(|()| true),

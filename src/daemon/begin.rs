@@ -111,7 +111,6 @@ async fn live(places: Places, mut inherited: Inherited) -> Result<ExitCode, Stri
     let engine = Engine::restore(left.counters, states);
     let seed = seed(&places.runtime)?;
     let generation = generation(&places.runtime);
-    let places_runtime = places.runtime.clone();
 
     let output = Output::start(heard).map_err(say("start the output thread"))?;
     let journal = Journal::start(&places.event_log()).map_err(say("open the event log"))?;
@@ -192,7 +191,7 @@ async fn live(places: Places, mut inherited: Inherited) -> Result<ExitCode, Stri
     let _ = std::fs::remove_file(bus_socket);
     let _ = std::fs::remove_file(owner_socket);
     // Who begins after an end in order is the first again.
-    let _ = std::fs::remove_file(places_runtime.join("generation"));
+    let _ = std::fs::remove_file(daemon.places.runtime.join("generation"));
     if let Err(error) = tree.remove() {
         tracing::warn!("our cgroup stays behind: {error}");
     }

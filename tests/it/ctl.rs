@@ -376,6 +376,104 @@ fn up_shows_what_a_dying_keeper_said() {
     );
 }
 
+/// A place with the real keeper and daemon, whose state cannot be made.
+fn stateless() -> (Place, impl Fn(&[&str]) -> Command) {
+    let place = Place::new();
+    for (name, path) in [
+        ("aether-init", env!("CARGO_BIN_EXE_aether-init")),
+        ("aetherd", env!("CARGO_BIN_EXE_aetherd")),
+    ] {
+        std::os::unix::fs::symlink(path, place.path("bin").join(name)).unwrap();
+    }
+    fs::write(place.path("file"), "").unwrap();
+    let root = place.root.path().to_owned();
+    let daemon = place.path("bin/aetherd");
+    let command = move |arguments: &[&str]| {
+        let place = |name: &str| root.join(name);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_aetherctl"));
+        command
+            .args(arguments)
+            .env("AETHER_RUNTIME_DIR", place("run"))
+            .env("AETHER_STATE_DIR", place("file/state"))
+            .env("AETHER_LOG_DIR", place("log"))
+            .env("AETHER_LIBEXEC_DIR", place("bin"))
+            .env("AETHER_DAEMON", &daemon)
+            .env("AETHER_CGROUP", "aether-it-none")
+            .stdin(Stdio::null());
+        command
+    };
+    (place, command)
+}
+
+/// Whether the keeper's lock is held.
+fn kept(place: &Place) -> bool {
+    File::open(place.path("run/keeper/lock"))
+        .unwrap()
+        .try_lock()
+        .is_err()
+}
+
+#[test]
+fn up_that_fails_leaves_no_keeper_behind() {
+    let (place, command) = stateless();
+    let output = command(&["up"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = err(&output);
+    assert!(
+        said.contains("does not answer") && said.contains("file/state"),
+        "{said}"
+    );
+    assert!(!kept(&place), "a keeper is left behind\n{said}");
+}
+
+#[test]
+fn down_ends_a_keeper_without_daemon() {
+    let (place, command) = stateless();
+    let mut keeper = command(&["up", "--foreground"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(keeper.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("starting it again") {
+        assert!(log.read_line(&mut line).unwrap() > 0, "{line}");
+    }
+    // Its words must have somewhere to go while it ends.
+    let rest = std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+    let output = command(&["down"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert!(out(&output).contains("had no daemon"), "{}", out(&output));
+    keeper.wait().unwrap();
+    rest.join().unwrap().unwrap();
+    assert!(!kept(&place));
+    let output = command(&["down"]).output().unwrap();
+    assert_eq!(out(&output), "Aether is not running.\n");
+}
+
+#[test]
+fn a_relative_place_is_refused() {
+    let place = Place::new();
+    for name in ["AETHER_RUNTIME_DIR", "AETHER_UNIT_PATH"] {
+        let output = place
+            .command(&["up"])
+            .env(name, "relative")
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", err(&output));
+        assert!(
+            err(&output).contains(&format!("{name} must be an absolute path")),
+            "{}",
+            err(&output)
+        );
+    }
+    let keeper = Command::new(env!("CARGO_BIN_EXE_aether-init"))
+        .env("AETHER_RUNTIME_DIR", "relative")
+        .current_dir(place.root.path())
+        .output()
+        .unwrap();
+    assert!(!keeper.status.success() && !place.path("relative").exists());
+}
+
 /// An agent that needs nothing of the machine but a shell.
 const AGENT: &str = "\
 [Unit]

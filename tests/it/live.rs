@@ -414,6 +414,13 @@ impl Drop for Aether {
         if std::thread::panicking() {
             eprintln!("keeper's log:\n{}", self.keeper_log());
         }
+        self.down();
+    }
+}
+
+impl Aether {
+    /// Stops everything; nothing may be left behind.
+    pub(crate) fn down(&mut self) {
         let Some(mut keeper) = self.keeper.take() else {
             return;
         };
