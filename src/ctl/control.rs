@@ -101,7 +101,7 @@ pub(super) async fn start_and_watch(
     if exit != Exit::Done {
         return Ok(exit);
     }
-    watching.until_end(screen, &client).await
+    watching.until_end(screen, places, client).await
 }
 
 /// See [`change`].

@@ -70,7 +70,7 @@ pub(super) async fn run(
         // Standard output is the unit's, when it is followed.
         super::note(screen, &format!("Running as {name}."));
     }
-    watching.until_end(screen, &client).await
+    watching.until_end(screen, places, client).await
 }
 
 /// The directives, in the order given, repeated ones together.

@@ -10,10 +10,11 @@ use super::Interrupt;
 use super::ask;
 use super::exit::{Exit, Problem};
 use super::facts::Facts;
+use super::life;
 use super::logs::{Reader, ReaderGone, Watch};
 use super::screen::{Screen, clean_line};
 use super::status;
-use crate::bus::client::{Client, ClientSignal, Signals};
+use crate::bus::client::{Client, ClientError, ClientSignal, ErrorClass, Signals};
 use crate::name::UnitName;
 use crate::place::Places;
 
@@ -61,22 +62,25 @@ impl Watching {
     pub(super) async fn until_end(
         mut self,
         screen: Screen,
-        client: &Client,
+        places: &Places,
+        mut client: Client,
     ) -> anyhow::Result<Exit> {
         let name = &self.name;
         let mut end = End::default();
-        end.ask(client, name).await;
+        end.ask(&client, name).await;
         let mut reader_gone = ReaderGone::new()?;
         while !end.over() {
             tokio::select! {
                 signal = self.signals.next() => match signal {
-                    Some(signal) => end.take(client, name, signal).await,
-                    None => {
-                        return Err(Problem::new(format!("Aether went away; {name} may go on"))
-                            .exit(Exit::NoDaemon)
-                            .help(format!("aetherctl status {name}"))
-                            .into());
-                    }
+                    Some(signal) => end.take(&client, name, signal).await,
+                    // The daemon may die at any moment; the unit goes on, and so do we.
+                    None => tokio::select! {
+                        found = again(places, name) => {
+                            (client, self.signals) = found?;
+                            end.ask(&client, name).await;
+                        }
+                        exit = self.interrupt.come() => return Ok(exit),
+                    },
                 },
                 changed = changed(&mut self.output) => {
                     changed?;
@@ -97,6 +101,27 @@ impl Watching {
             reader.end()?;
         }
         Ok(end.tell(screen, name)?)
+    }
+}
+
+/// A connection to the next daemon.
+async fn again(places: &Places, name: &UnitName) -> anyhow::Result<(Client, Signals)> {
+    loop {
+        let client = match life::reconnect(places).await {
+            Ok(client) => client,
+            Err(error) => {
+                return Err(Problem::new(format!("{error}; {name} may go on"))
+                    .exit(Exit::NoDaemon)
+                    .help(format!("aetherctl status {name}"))
+                    .into());
+            }
+        };
+        match client.subscribe().await {
+            Ok(signals) => return Ok((client, signals)),
+            // That one has died, too.
+            Err(ClientError::Lost(_)) => {}
+            Err(error) => return Err(ask::problem(&error).into()),
+        }
     }
 }
 
@@ -141,6 +166,8 @@ impl End {
     async fn ask(&mut self, client: &Client, name: &UnitName) {
         match ask::facts(client, name).await {
             Ok(facts) => self.learn(&facts),
+            // The connection's end is told by its signals; it says nothing of the unit.
+            Err(error) if error.class() == ErrorClass::NoDaemon => {}
             Err(_) => self.gone = true,
         }
     }

@@ -96,3 +96,50 @@ fn a_followed_start_ends_with_its_reader() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
     aether.wait_state("long", "active", "running");
 }
+
+#[test]
+fn watching_outlives_the_daemon() {
+    let aether = Aether::start();
+    let go = aether.root.path().join("go");
+    aether.unit(
+        "once.agent",
+        &format!(
+            "[Agent]\nRuntime=command\nDynamicUser=no\nExecStart=/bin/sh -c 'echo ready; until [ -e {} ]; do sleep 0.1; done; echo last; exit 3'\nRestart=no\n[Sandbox]\nPolicy=none\n[MCP]\nTools=\n",
+            go.display()
+        ),
+    );
+    let mut child = aether
+        .command(&["start", "--follow", "once"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    while !said.contains("ready") {
+        assert!(stdout.read_line(&mut said).unwrap() > 0, "{said}");
+    }
+    aether.kill_daemon();
+    std::fs::write(go, "").unwrap();
+    while stdout.read_line(&mut said).unwrap() > 0 {}
+    let output = child.wait_with_output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}{error}");
+    assert_eq!(said.matches("last").count(), 1, "{said}");
+    assert!(error.contains("Failed: once.agent"), "{error}");
+}
+
+#[test]
+fn an_end_in_order_starts_the_count_of_daemons_anew() {
+    let mut aether = Aether::start();
+    aether.kill_daemon();
+    assert!(
+        aether
+            .ctl(&["status"])
+            .contains("started by the keeper 2 times")
+    );
+    aether.down();
+    aether.up();
+    let status = aether.ctl(&["status"]);
+    assert!(!status.contains("started by the keeper"), "{status}");
+}
