@@ -9,7 +9,7 @@ use super::facts::Facts;
 use super::screen::{Screen, Tone, clean_line};
 use super::status::{Looks, Status};
 use super::table::Table;
-use super::{logs, manager, status, time};
+use super::{find, logs, manager, status, time};
 use crate::bus::client::{Client, ClientError, ErrorClass, UnitRow};
 use crate::name::{NameError, UnitName, UnitType};
 use crate::place::Places;
@@ -39,6 +39,44 @@ pub(super) async fn connect(places: &Places) -> Result<Client, Problem> {
         })
 }
 
+/// A refused call, in the words of whoever asked: `wish` completes "you may not …".
+pub(super) fn refused(wish: &str, error: &ClientError) -> Problem {
+    if error.class() != ErrorClass::Denied {
+        return problem(error);
+    }
+    let text = super::screen::clean(&error.to_string(), false);
+    // The daemon says who it takes us for; its name of the action is nothing to type.
+    let who = text
+        .rsplit_once(" is not allowed for ")
+        .map_or("you", |(_, who)| who);
+    let help = if who.parse::<UnitName>().is_ok() {
+        "a unit may only look at itself; ask from outside of it"
+    } else {
+        "try with sudo"
+    };
+    Problem::new(format!("{who} may not {wish}"))
+        .exit(Exit::Refused)
+        .help(help.to_owned())
+}
+
+/// With the name that was probably meant, where the daemon knows no unit of this one.
+pub(super) async fn or_meant(
+    client: &Client,
+    unit: &UnitName,
+    error: &ClientError,
+    problem: Problem,
+) -> Problem {
+    if !error.is("NoSuchUnit") {
+        return problem;
+    }
+    // Only to help; what is wrong is said already.
+    let rows = client.list_units(&[], &[]).await.unwrap_or_default();
+    match find::nearest_unit(unit, rows.iter().map(|row| &row.name)) {
+        Some(near) => problem.help(format!("did you mean {near}?")),
+        None => problem,
+    }
+}
+
 /// A refused call with its exit code.
 pub(super) fn problem(error: &ClientError) -> Problem {
     let text = super::screen::clean(&error.to_string(), false);
@@ -53,7 +91,7 @@ pub(super) fn problem(error: &ClientError) -> Problem {
         }
         ErrorClass::Failed => Problem::new(text),
         ErrorClass::NoDaemon => Problem::new(text).exit(Exit::NoDaemon),
-        ErrorClass::Denied => Problem::new(text).exit(Exit::Refused),
+        ErrorClass::Denied => refused("do that here", error),
     }
 }
 
@@ -124,7 +162,8 @@ pub(super) async fn show_status(
         let facts = match facts(&client, unit).await {
             Ok(facts) => facts,
             Err(error) => {
-                exit = exit.max(super::complain(&problem(&error)));
+                let problem = or_meant(&client, unit, &error, problem(&error)).await;
+                exit = exit.max(super::complain(&problem));
                 continue;
             }
         };
@@ -297,7 +336,7 @@ fn render(listed: &[Listed], known: usize, screen: Screen) -> String {
         .filter(|unit| unit.row.active_state == "failed")
         .count();
     let hidden = known.saturating_sub(listed.len());
-    out.push_str(&format!("\n{} units", listed.len()));
+    out.push_str(&format!("\n{} unit{}", listed.len(), plural(listed.len())));
     if failed > 0 {
         let text = format!("{failed} failed");
         out.push_str(&format!(", {}", screen.tint(Tone::Bad, &text)));
@@ -307,6 +346,10 @@ fn render(listed: &[Listed], known: usize, screen: Screen) -> String {
     }
     out.push_str(". LOAD: whether the file could be read; ACTIVE: the state; SUB: in detail.\n");
     out
+}
+
+const fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
 }
 
 /// `list-jobs`.
@@ -473,6 +516,8 @@ mod tests {
                 None,
             ),
         ];
+        let one = render(&units[..1], 1, screen);
+        assert!(one.contains("\n1 unit. LOAD"), "{one}");
         insta::assert_snapshot!(render(&units, 5, screen), @r"
         UNIT                      LOAD   ACTIVE SUB    TURNS    COST DESCRIPTION
         coder.agent               loaded active paused    12 $1.5000 Does things
@@ -480,6 +525,23 @@ mod tests {
 
         2 units, 1 failed; 3 more with --all. LOAD: whether the file could be read; ACTIVE: the state; SUB: in detail.
         ");
+    }
+
+    #[test]
+    fn a_denial_names_what_was_wished() {
+        let denied = |who: &str| ClientError::Refused {
+            name: "org.freedesktop.DBus.Error.AccessDenied".to_owned(),
+            message: format!("org.aether1.subscribe is not allowed for {who}"),
+        };
+        let problem = refused("stop long.agent", &denied("uid 65534"));
+        assert_eq!(problem.code(), Exit::Refused);
+        assert_eq!(
+            problem.to_string(),
+            "uid 65534 may not stop long.agent\n  help: try with sudo"
+        );
+        let said = super::problem(&denied("a.agent")).to_string();
+        assert!(said.starts_with("a.agent may not do that here"), "{said}");
+        assert!(!said.contains("sudo") && !said.contains("org."), "{said}");
     }
 
     #[test]

@@ -21,6 +21,30 @@ Exit codes:
 start --wait, run --wait and --follow: 0 when the unit ended well, 1 when it failed, whatever its
 own exit status was; --json tells that one.";
 
+/// What `--state` takes: the words of ACTIVE and of SUB.
+const STATES: [&str; 20] = [
+    "active",
+    "activating",
+    "deactivating",
+    "inactive",
+    "failed",
+    "dead",
+    "completed",
+    "start-pre",
+    "start",
+    "start-post",
+    "running",
+    "paused",
+    "exited",
+    "stop",
+    "stop-interrupt",
+    "stop-sigterm",
+    "stop-sigkill",
+    "stop-post",
+    "final-sigkill",
+    "auto-restart",
+];
+
 /// What `send --help` says below the options.
 const SEND: &str = "\
 Options stand before the unit: every word after it is text, also --help and -q. A -- directly
@@ -46,9 +70,6 @@ pub(super) struct Common {
     /// Print only errors.
     #[arg(short, long, global = true)]
     pub(super) quiet: bool,
-    /// Do not wait until the job has ended.
-    #[arg(long, global = true)]
-    pub(super) no_block: bool,
     /// Talk to the system's manager (the default for root).
     #[arg(long, global = true, conflicts_with = "user")]
     pub(super) system: bool,
@@ -82,13 +103,17 @@ pub(super) enum Verb {
         /// The step between: leave the session, then become the keeper.
         #[arg(long, hide = true, requires = "foreground")]
         detached: bool,
+        #[command(flatten)]
+        block: Block,
     },
     /// Stop every unit, then Aether itself.
-    Down,
+    Down(Block),
     /// Start units with everything they need.
     Start {
         #[command(flatten)]
         units: Units,
+        #[command(flatten)]
+        block: Block,
         /// Wait until the unit ends; the exit code says how it did.
         #[arg(short, long, conflicts_with = "no_block")]
         wait: bool,
@@ -100,22 +125,26 @@ pub(super) enum Verb {
     Stop {
         #[command(flatten)]
         units: Units,
+        #[command(flatten)]
+        block: Block,
         /// Stop also the units that need them.
         #[arg(short, long)]
         force: bool,
     },
     /// Stop units if they run, then start them.
-    Restart(Units),
+    Restart(Change),
     /// Freeze agents where they are; answers when the kernel says frozen.
     Pause {
         #[command(flatten)]
         units: Units,
+        #[command(flatten)]
+        block: Block,
         /// Why, for `status`.
         #[arg(long, default_value = "")]
         reason: String,
     },
     /// Let paused agents go on, and deliver what was said meanwhile.
-    Resume(Units),
+    Resume(Change),
     /// Say something to an agent.
     #[command(after_help = SEND, override_usage = "aetherctl send [OPTIONS] <UNIT> <TEXT>...")]
     Send {
@@ -224,6 +253,23 @@ pub(super) struct Units {
     pub(super) units: Vec<String>,
 }
 
+/// Of the verbs that wait for what they asked for.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct Block {
+    /// Do not wait until it is done.
+    #[arg(long)]
+    pub(super) no_block: bool,
+}
+
+/// Units to which the same is done, without further options.
+#[derive(Debug, Args)]
+pub(super) struct Change {
+    #[command(flatten)]
+    pub(super) units: Units,
+    #[command(flatten)]
+    pub(super) block: Block,
+}
+
 /// `list-units`.
 #[derive(Debug, Args)]
 pub(super) struct List {
@@ -231,7 +277,7 @@ pub(super) struct List {
     #[arg(short, long)]
     pub(super) all: bool,
     /// Only units in this state (active, failed, running, paused …).
-    #[arg(long, value_name = "STATE")]
+    #[arg(long, value_name = "STATE", value_parser = STATES, hide_possible_values = true)]
     pub(super) state: Vec<String>,
     /// Only units whose name matches; `*` and `?` as in the shell.
     #[arg(value_name = "PATTERN")]
@@ -277,11 +323,16 @@ pub(super) struct Run {
     #[arg(short, long = "property", value_name = "KEY=VALUE")]
     pub(super) properties: Vec<String>,
     /// Wait until it ends; the exit code says how it did.
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "no_block")]
     pub(super) wait: bool,
     /// Show its output until it ends.
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "no_block")]
     pub(super) follow: bool,
+    #[command(flatten)]
+    pub(super) block: Block,
+    /// A command given without `--`: taken so that it can be said how it is written.
+    #[arg(hide = true)]
+    pub(super) stray: Vec<OsString>,
     /// Program and arguments.
     #[arg(last = true, value_name = "COMMAND")]
     pub(super) command: Vec<OsString>,
@@ -373,6 +424,40 @@ mod tests {
         assert_eq!(run.goal.as_deref(), Some("--help"));
         assert_eq!(run.command, ["ls", "--json"]);
         assert!(!cli.common.json && run.wait);
+    }
+
+    #[test]
+    fn only_verbs_that_wait_can_be_told_not_to() {
+        let taken = |line: &[&str]| {
+            Cli::try_parse_from(["aetherctl"].iter().chain(line).chain(&["--no-block"])).is_ok()
+        };
+        for line in [
+            &["up"][..],
+            &["down"],
+            &["start", "a"],
+            &["stop", "a"],
+            &["restart", "a"],
+            &["pause", "a"],
+            &["resume", "a"],
+            &["run", "--goal=x"],
+        ] {
+            assert!(taken(line), "{line:?}");
+        }
+        for line in [
+            &["status"][..],
+            &["logs", "a"],
+            &["run", "--wait", "--goal=x"],
+        ] {
+            assert!(!taken(line), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_state_that_is_none_is_wrong_usage() {
+        let line = ["aetherctl", "list-units", "--state", "nonsense"];
+        let error = Cli::try_parse_from(line).unwrap_err().to_string();
+        assert!(error.contains("final-sigkill, auto-restart"), "{error}");
+        Cli::try_parse_from(["aetherctl", "ls", "--state", "paused"]).unwrap();
     }
 
     #[test]

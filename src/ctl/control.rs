@@ -13,7 +13,7 @@ use super::status;
 use super::watch::Watching;
 use crate::bus::client::{Client, ClientError, JobPath};
 use crate::engine::event::{JobMode, JobResult, Whom};
-use crate::name::{JobId, UnitName};
+use crate::name::{JobId, UnitName, UnitType};
 use crate::place::Places;
 
 /// Longest message that `send -` reads.
@@ -73,8 +73,23 @@ pub(super) async fn change(
     block: bool,
 ) -> anyhow::Result<Exit> {
     let units = names(units)?;
+    if matches!(change, Change::Pause { .. } | Change::Resume) {
+        units
+            .iter()
+            .try_for_each(|unit| only_agents(unit, "paused"))?;
+    }
     let client = ask::connect(places).await?;
     change_units(screen, &client, &units, change, block).await
+}
+
+/// Other units have no one to talk to, and nothing that knows what a pause is.
+fn only_agents(unit: &UnitName, done: &str) -> Result<(), Problem> {
+    if unit.kind() == UnitType::Agent {
+        return Ok(());
+    }
+    Err(Problem::usage(format!(
+        "only agents can be {done}, and {unit} is none"
+    )))
 }
 
 /// Starts one unit and watches it until it ends, with its output or without.
@@ -117,7 +132,11 @@ pub(super) async fn change_units(
     for unit in units {
         match change.ask(client, unit).await {
             Ok(job) => jobs.push((unit, job)),
-            Err(error) => exit = exit.max(super::complain(&refusal(change, unit, &error))),
+            Err(error) => {
+                let problem = refusal(change, unit, &error);
+                let problem = ask::or_meant(client, unit, &error, problem).await;
+                exit = exit.max(super::complain(&problem));
+            }
         }
     }
     let mut values = vec![];
@@ -127,8 +146,21 @@ pub(super) async fn change_units(
             continue;
         }
         let result = wait(client, change.word(), unit, &job).await?;
-        values.push(json!({ "unit": unit, "job": number(&job), "result": result }));
+        let paused = matches!(change, Change::Start)
+            && unit.kind() == UnitType::Agent
+            && ask::facts(client, unit)
+                .await
+                .is_ok_and(|facts| facts.flag("Paused"));
+        let mut value = json!({ "unit": unit, "job": number(&job), "result": result });
+        if paused {
+            value["paused"] = true.into();
+        }
+        values.push(value);
         match result {
+            // It was started once, and nobody would see it do anything.
+            JobResult::Done | JobResult::Skipped if paused => screen.say(&format!(
+                "{unit} is paused; continue it with: aetherctl resume {unit}"
+            ))?,
             JobResult::Done | JobResult::Skipped => {
                 screen.say(&format!("{} {unit}.", change.done()))?;
             }
@@ -145,7 +177,7 @@ pub(super) async fn change_units(
 }
 
 fn refusal(change: Change<'_>, unit: &UnitName, error: &ClientError) -> Problem {
-    let problem = ask::problem(error);
+    let problem = ask::refused(&format!("{} {unit}", change.word()), error);
     match change {
         Change::Stop { force: false } if error.is("NeededByOthers") => {
             problem.help(format!("aetherctl stop --force {unit}"))
@@ -251,6 +283,7 @@ pub(super) async fn send(
         [] => return Err(Problem::usage("send needs a unit and a text").into()),
     };
     let unit = UnitName::from_user(unit).map_err(Problem::usage)?;
+    only_agents(&unit, "told something")?;
     let text = if words == ["-"] {
         let mut text = String::new();
         io::stdin()
@@ -267,10 +300,13 @@ pub(super) async fn send(
         return Err(Problem::usage("the message is longer than 1 MiB; name a file instead").into());
     }
     let client = ask::connect(places).await?;
-    let id = client
-        .send_input(&unit, &text)
-        .await
-        .map_err(|error| ask::problem(&error))?;
+    let id = match client.send_input(&unit, &text).await {
+        Ok(id) => id,
+        Err(error) => {
+            let problem = ask::refused(&format!("send to {unit}"), &error);
+            return Err(ask::or_meant(&client, &unit, &error, problem).await.into());
+        }
+    };
     let paused = ask::facts(&client, &unit)
         .await
         .is_ok_and(|facts| facts.flag("Paused"));
@@ -305,7 +341,11 @@ pub(super) async fn kill(
     for unit in &units {
         match client.kill_unit(unit, whom, signal).await {
             Ok(()) => screen.say(&format!("Signalled {unit}."))?,
-            Err(error) => exit = exit.max(super::complain(&ask::problem(&error))),
+            Err(error) => {
+                let problem = ask::refused(&format!("kill {unit}"), &error);
+                let problem = ask::or_meant(&client, unit, &error, problem).await;
+                exit = exit.max(super::complain(&problem));
+            }
         }
     }
     Ok(exit)
@@ -345,12 +385,14 @@ pub(super) async fn reset_failed(places: &Places, units: &[String]) -> anyhow::R
         client
             .reset_failed(None)
             .await
-            .map_err(|error| ask::problem(&error))?;
+            .map_err(|error| ask::refused("forget failures", &error))?;
     }
     let mut exit = Exit::Done;
     for unit in &units {
         if let Err(error) = client.reset_failed(Some(unit)).await {
-            exit = exit.max(super::complain(&ask::problem(&error)));
+            let problem = ask::refused(&format!("forget failures of {unit}"), &error);
+            let problem = ask::or_meant(&client, unit, &error, problem).await;
+            exit = exit.max(super::complain(&problem));
         }
     }
     Ok(exit)
@@ -362,7 +404,8 @@ pub(super) async fn cancel(places: &Places, jobs: &[u32]) -> anyhow::Result<Exit
     let mut exit = Exit::Done;
     for job in jobs {
         if let Err(error) = client.cancel_job(JobId(*job)).await {
-            exit = exit.max(super::complain(&ask::problem(&error)));
+            let problem = ask::refused(&format!("cancel job {job}"), &error);
+            exit = exit.max(super::complain(&problem));
         }
     }
     Ok(exit)
@@ -374,7 +417,7 @@ pub(super) async fn reload(screen: Screen, places: &Places) -> anyhow::Result<Ex
     client
         .reload()
         .await
-        .map_err(|error| ask::problem(&error))?;
+        .map_err(|error| ask::refused("have unit files read again", &error))?;
     screen.say("Unit files were read again.")?;
     Ok(Exit::Done)
 }
@@ -385,7 +428,7 @@ pub(super) async fn reexec(screen: Screen, places: &Places) -> anyhow::Result<Ex
     client
         .reexecute()
         .await
-        .map_err(|error| ask::problem(&error))?;
+        .map_err(|error| ask::refused("replace Aether", &error))?;
     client.closed().await;
     super::life::reconnect(places).await?;
     screen.say("Aether was replaced; everything went on running.")?;

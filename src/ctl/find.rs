@@ -7,6 +7,7 @@ use super::screen::clean;
 use crate::name::UnitName;
 use crate::place::Places;
 use crate::sys::unitfile::{directories, list, read, specifiers, why_unreadable};
+use crate::unit::nearest::nearest;
 use crate::unit::search::{self, Content, Found};
 use crate::unit::{RuntimeKind, Source, load};
 
@@ -45,16 +46,51 @@ pub(super) fn unit(places: &Places, name: &UnitName) -> Result<Target, Problem> 
                 .iter()
                 .map(|path| path.display().to_string())
                 .collect();
-            Err(Problem::new(format!(
+            let problem = Problem::new(format!(
                 "there is no unit file for {name}; looked in {}",
                 searched.join(", ")
-            ))
-            .help(format!(
+            ));
+            let problem = match nearest_file(places, name) {
+                Some(near) => problem.help(format!("did you mean {near}?")),
+                None => problem,
+            };
+            Err(problem.help(format!(
                 "a file that is not installed is named by its path: ./{name}"
             )))
         }
         Found::Unreadable(path) => Err(unreadable(&path)),
     }
+}
+
+/// Of these units the one that was probably meant by a name that none of them has.
+pub(super) fn nearest_unit<'a>(
+    meant: &UnitName,
+    known: impl Iterator<Item = &'a UnitName>,
+) -> Option<&'a UnitName> {
+    let known: Vec<&UnitName> = known.collect();
+    if known.contains(&meant) {
+        return None;
+    }
+    // The type is rarely what is mistyped, and would make short names look alike.
+    let near = nearest(meant.stem(), known.iter().map(|name| name.stem()))?;
+    let mut same = known.into_iter().filter(|name| name.stem() == near);
+    let first = same.next()?;
+    Some(if first.kind() == meant.kind() {
+        first
+    } else {
+        same.find(|name| name.kind() == meant.kind())
+            .unwrap_or(first)
+    })
+}
+
+/// [`nearest_unit`] of those that have a file.
+pub(super) fn nearest_file(places: &Places, meant: &UnitName) -> Option<UnitName> {
+    let names: Vec<UnitName> = directories(places)
+        .iter()
+        .flat_map(|directory| list(directory))
+        .filter_map(|file| file.parse().ok())
+        .collect();
+    nearest_unit(meant, names.iter()).cloned()
 }
 
 /// Whether there is a file of the unit, of whatever kind.
@@ -152,4 +188,28 @@ pub(super) fn cat(
         screen.print_json(&serde_json::Value::Array(values))?;
     }
     Ok(exit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_that_was_meant() {
+        let known: Vec<UnitName> = ["hello.agent", "web.service", "web.agent", "db.service"]
+            .iter()
+            .map(|name| name.parse().unwrap())
+            .collect();
+        for (text, expected) in [
+            ("helo.agent", Some("hello.agent")),
+            ("wbe.service", Some("web.service")),
+            ("web.target", Some("web.service")),
+            ("db.agent", Some("db.service")),
+            ("abc.agent", None),
+            ("web.agent", None),
+        ] {
+            let found = nearest_unit(&text.parse().unwrap(), known.iter());
+            assert_eq!(found.map(UnitName::as_str), expected, "{text}");
+        }
+    }
 }

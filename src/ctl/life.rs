@@ -240,7 +240,7 @@ pub(super) async fn down(screen: Screen, places: &Places, block: bool) -> anyhow
     client
         .shutdown()
         .await
-        .map_err(|error| ask::problem(&error))?;
+        .map_err(|error| ask::refused("stop Aether", &error))?;
     if !block {
         return Ok(Exit::Done);
     }

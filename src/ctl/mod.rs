@@ -95,28 +95,38 @@ fn run(cli: &Cli) -> anyhow::Result<Exit> {
 
 /// The verbs that need the daemon.
 async fn talk(screen: Screen, places: &Places, cli: &Cli) -> anyhow::Result<Exit> {
-    let block = !cli.common.no_block;
-    let change = |units, change| control::change(screen, places, units, change, block);
+    let change = |units, block: &cli::Block, change| {
+        control::change(screen, places, units, change, !block.no_block)
+    };
     match &cli.verb {
-        Verb::Up { units, .. } => life::up(screen, places, units, block).await,
-        Verb::Down => life::down(screen, places, block).await,
+        Verb::Up { units, block, .. } => life::up(screen, places, units, !block.no_block).await,
+        Verb::Down(block) => life::down(screen, places, !block.no_block).await,
         Verb::Start {
             units,
             wait,
             follow,
+            ..
         } if *wait || *follow => {
             control::start_and_watch(screen, places, &units.units, *follow).await
         }
-        Verb::Start { units, .. } => change(&units.units, Change::Start).await,
-        Verb::Stop { units, force } => change(&units.units, Change::Stop { force: *force }).await,
-        Verb::Restart(ask) => change(&ask.units, Change::Restart).await,
-        Verb::Pause { units, reason } => change(&units.units, Change::Pause { reason }).await,
-        Verb::Resume(ask) => change(&ask.units, Change::Resume).await,
+        Verb::Start { units, block, .. } => change(&units.units, block, Change::Start).await,
+        Verb::Stop {
+            units,
+            block,
+            force,
+        } => change(&units.units, block, Change::Stop { force: *force }).await,
+        Verb::Restart(ask) => change(&ask.units.units, &ask.block, Change::Restart).await,
+        Verb::Pause {
+            units,
+            block,
+            reason,
+        } => change(&units.units, block, Change::Pause { reason }).await,
+        Verb::Resume(ask) => change(&ask.units.units, &ask.block, Change::Resume).await,
         Verb::Send { words } => control::send(screen, places, words).await,
         Verb::Status { units, lines } => ask::show_status(screen, places, units, *lines).await,
         Verb::ListUnits(ask) => ask::list(screen, places, ask, false).await,
         Verb::ListAgents(ask) => ask::list(screen, places, ask, true).await,
-        Verb::Run(ask) => transient::run(screen, places, ask, block).await,
+        Verb::Run(ask) => transient::run(screen, places, ask).await,
         Verb::Show {
             unit,
             properties,

@@ -177,13 +177,16 @@ impl Status {
         if let Some(pid) = facts.positive("ControlPID") {
             page.row("Control", &pid.to_string());
         }
-        if let Some(count) = facts.positive("NRestarts") {
-            let mut text = format!("{count} by policy");
-            if let Some(at) = facts.positive("RestartAtMonotonic") {
-                let left = at.saturating_sub(page.looks.now.1);
-                text.push_str(&format!("; the next in {}", time::span(left)));
-            }
-            page.row("Restarts", &text);
+        // The first one is not counted before it comes.
+        let next = facts.positive("RestartAtMonotonic").map(|at| {
+            let left = at.saturating_sub(page.looks.now.1);
+            format!("the next in {}", time::span(left))
+        });
+        let count = facts.positive("NRestarts");
+        let count = count.map(|count| format!("{count} by policy"));
+        let parts: Vec<String> = count.into_iter().chain(next).collect();
+        if !parts.is_empty() {
+            page.row("Restarts", &parts.join("; "));
         }
     }
 
@@ -501,6 +504,20 @@ mod tests {
 
         Nov 14 22:13:20 agent  calls Bash {}
         ");
+    }
+
+    #[test]
+    fn the_first_restart_is_announced() {
+        let status = Status {
+            facts: Facts(json!({
+                "Id": "web.service", "LoadState": "loaded", "ActiveState": "activating",
+                "SubState": "auto-restart", "NRestarts": 0, "RestartAtMonotonic": 53_000_000,
+            })),
+            processes: vec![],
+            log: String::new(),
+        };
+        let shown = render(&status);
+        assert!(shown.contains("Restarts: the next in 3s\n"), "{shown}");
     }
 
     #[test]

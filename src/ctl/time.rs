@@ -4,6 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Days, Local, NaiveDate, NaiveDateTime, NaiveTime, TimeZone as _, Utc};
 
+pub(super) use crate::runtime::dollars;
+
 /// A text that is no time.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:?} is not a time; write \"10 min ago\", 5m, today, \"2026-11-23 20:00\" or RFC 3339")]
@@ -168,11 +170,6 @@ pub(super) fn bytes(bytes: u64) -> String {
         }
     }
     format!("{bytes}B")
-}
-
-/// `$0.0123`, from millionths.
-pub(super) fn dollars(micros: u64) -> String {
-    format!("${}.{:04}", micros / 1_000_000, micros % 1_000_000 / 100)
 }
 
 /// `1.2M`, for tokens.

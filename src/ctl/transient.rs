@@ -16,12 +16,7 @@ use crate::place::Places;
 use crate::unit::transient::{command_value, text_value};
 
 /// `run`.
-pub(super) async fn run(
-    screen: Screen,
-    places: &Places,
-    ask: &Run,
-    block: bool,
-) -> anyhow::Result<Exit> {
+pub(super) async fn run(screen: Screen, places: &Places, ask: &Run) -> anyhow::Result<Exit> {
     let properties = properties(ask)?;
     let name = match &ask.name {
         Some(name) => UnitName::from_user(name).map_err(Problem::usage)?,
@@ -46,8 +41,8 @@ pub(super) async fn run(
     let job = client
         .start_transient_unit(&name, JobMode::Fail, &properties)
         .await
-        .map_err(|error| ask::problem(&error))?;
-    if block || watched {
+        .map_err(|error| ask::refused("run units", &error))?;
+    if !ask.block.no_block {
         let result = control::wait(&client, "start", &name, &job).await?;
         if !matches!(result, JobResult::Done | JobResult::Skipped) {
             return Err(control::explain(&client, "start", &name, result)
@@ -80,6 +75,18 @@ fn properties(ask: &Run) -> Result<Vec<(String, Vec<String>)>, Problem> {
         Some((_, values)) => values.push(value),
         None => all.push((key.to_owned(), vec![value])),
     };
+    if !ask.stray.is_empty() {
+        let words: Vec<_> = ask
+            .stray
+            .iter()
+            .map(|word| word.to_string_lossy())
+            .collect();
+        let words = words.join(" ");
+        return Err(
+            Problem::usage(format!("a command stands after --, and {words} does not"))
+                .help(format!("aetherctl run -- {words}")),
+        );
+    }
     if ask.goal.is_none() && ask.command.is_empty() {
         return Err(
             Problem::usage("run needs a --goal, or a command after --").help(
@@ -185,6 +192,14 @@ mod tests {
                 .code(),
             Exit::Usage
         );
+    }
+
+    #[test]
+    fn a_command_without_dashes_is_shown_with_them() {
+        let problem = properties(&asked(&["ls", "src"])).unwrap_err();
+        assert_eq!(problem.code(), Exit::Usage);
+        let said = problem.to_string();
+        assert!(said.contains("aetherctl run -- ls src"), "{said}");
     }
 
     #[test]

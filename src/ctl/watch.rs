@@ -49,7 +49,7 @@ impl Watching {
         let signals = client
             .subscribe()
             .await
-            .map_err(|error| ask::problem(&error))?;
+            .map_err(|error| ask::refused(&format!("start {name}"), &error))?;
         Ok(Self {
             name: name.clone(),
             signals,
@@ -139,6 +139,8 @@ struct End {
     result: String,
     why: String,
     exit: Option<String>,
+    status: Option<i64>,
+    signal: Option<i64>,
     gone: bool,
 }
 
@@ -160,6 +162,13 @@ impl End {
         }
         if facts.0.get("ExecMainCode").is_some() {
             self.exit = status::exit(facts);
+            let number = Some(facts.signed("ExecMainStatus"));
+            // The codes of waitid(2).
+            (self.status, self.signal) = match facts.signed("ExecMainCode") {
+                1 => (number, None),
+                2 | 3 => (None, number),
+                _ => (None, None),
+            };
         }
     }
 
@@ -200,7 +209,7 @@ impl End {
         if screen.json {
             screen.print_json(&json!({
                 "unit": name, "state": self.active, "result": self.result, "why": self.why,
-                "exit": self.exit,
+                "exit": self.exit, "exit_status": self.status, "exit_signal": self.signal,
             }))?;
             return Ok(exit);
         }
@@ -245,5 +254,9 @@ mod tests {
         ));
         assert_eq!(end.exit(), Exit::NotSo);
         assert_eq!(end.why, "killed for memory");
+        end.learn(&Facts(json!({ "ExecMainCode": 1, "ExecMainStatus": 7 })));
+        assert_eq!((end.status, end.signal), (Some(7), None));
+        end.learn(&Facts(json!({ "ExecMainCode": 2, "ExecMainStatus": 9 })));
+        assert_eq!((end.status, end.signal), (None, Some(9)));
     }
 }

@@ -16,7 +16,7 @@ mod render;
 pub mod stream;
 
 pub use prepare::{Facts, Memory, candidates, prepare};
-pub use render::render;
+pub use render::{dollars, render};
 
 use std::path::PathBuf;
 

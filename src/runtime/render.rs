@@ -45,13 +45,12 @@ pub fn render(event: &AgentEvent) -> String {
             format!("! model service: {error}; attempt {attempt} in {seconds}.{tenths} s")
         }
         AgentEvent::TurnEnded(turn) => {
-            let dollars = turn.cost_micros / 1_000_000;
-            let cents = turn.cost_micros % 1_000_000 / 10_000;
             let mut line = format!(
-                "= turn ended: {}, {} + {} tokens, {dollars}.{cents:02} USD so far",
+                "= turn ended: {}, {} + {} tokens, {} so far",
                 if turn.success { "success" } else { "failure" },
                 turn.input_tokens,
                 turn.output_tokens,
+                dollars(turn.cost_micros),
             );
             if turn.denials > 0 {
                 line.push_str(&format!(", {} tool calls refused", turn.denials));
@@ -81,6 +80,12 @@ fn shown(c: char) -> char {
     }
 }
 
+/// What something cost, from millionths of a US dollar: `$0.0123`, as it is shown everywhere.
+#[must_use]
+pub fn dollars(micros: u64) -> String {
+    format!("${}.{:04}", micros / 1_000_000, micros % 1_000_000 / 100)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,7 +113,7 @@ mod tests {
         };
         assert_eq!(
             render(&AgentEvent::TurnEnded(turn)),
-            "= turn ended: success, 7 + 2 tokens, 1.23 USD so far, 1 tool calls refused"
+            "= turn ended: success, 7 + 2 tokens, $1.2345 so far, 1 tool calls refused"
         );
     }
 

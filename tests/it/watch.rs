@@ -143,3 +143,85 @@ fn an_end_in_order_starts_the_count_of_daemons_anew() {
     let status = aether.ctl(&["status"]);
     assert!(!status.contains("started by the keeper"), "{status}");
 }
+
+#[test]
+fn the_exit_status_is_a_number_in_json() {
+    let aether = Aether::start();
+    let line = [
+        "run",
+        "--wait",
+        "--json",
+        "-p",
+        "MCP.Tools=",
+        "--",
+        "sh",
+        "-c",
+        "exit 7",
+    ];
+    let output = aether.run(&line);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let json: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(json["exit_status"], 7, "{json}");
+    assert!(json["exit_signal"].is_null(), "{json}");
+}
+
+#[test]
+fn what_cannot_be_done_is_said_in_the_words_of_the_person() {
+    use std::os::unix::process::CommandExt as _;
+    let aether = Aether::start();
+    aether.unit("long.agent", LONG);
+    aether.unit("x.target", "[Unit]\nDescription=x\n");
+    for line in [
+        &["pause", "aether-hub.service"][..],
+        &["resume", "x.target"],
+        &["send", "x.target", "hello"],
+    ] {
+        let (code, said) = aether.refused(line);
+        assert_eq!(code, 2, "{line:?}: {said}");
+        assert!(said.contains("only agents can be"), "{line:?}: {said}");
+        assert!(!said.contains("org.aether1"), "{line:?}: {said}");
+    }
+    let (_, said) = aether.refused(&["start", "lnog"]);
+    assert!(said.contains("did you mean long.agent?"), "{said}");
+    let (_, said) = aether.refused(&["logs", "lnog"]);
+    assert!(said.contains("did you mean long.agent?"), "{said}");
+    for (verb, wish) in [
+        (&["stop", "long"][..], "stop long.agent"),
+        (&["start", "--wait", "long"], "start long.agent"),
+        (&["send", "long", "x"], "send to long.agent"),
+        (&["down"], "stop Aether"),
+        (&["run", "--", "true"], "run units"),
+    ] {
+        let output = aether
+            .command(verb)
+            .uid(65_534)
+            .gid(65_534)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(4), "{verb:?}: {said}");
+        assert!(
+            said.contains(&format!("uid 65534 may not {wish}")),
+            "{said}"
+        );
+        assert!(
+            said.contains("try with sudo") && !said.contains("org."),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn starting_a_paused_unit_says_that_it_is_paused() {
+    let aether = Aether::start();
+    aether.unit("long.agent", LONG);
+    assert_eq!(aether.ctl(&["start", "long"]), "Started long.agent.\n");
+    aether.ctl(&["pause", "long"]);
+    let said = aether.ctl(&["start", "long"]);
+    assert_eq!(
+        said,
+        "long.agent is paused; continue it with: aetherctl resume long.agent\n"
+    );
+    aether.ctl(&["resume", "long"]);
+}

@@ -268,6 +268,8 @@ fn no_log(unit: &UnitName, directory: &Path, places: &Places) -> Problem {
         problem.help(format!(
             "it has not run yet; start it with: aetherctl start {unit}"
         ))
+    } else if let Some(near) = super::find::nearest_file(places, unit) {
+        problem.help(format!("did you mean {near}?"))
     } else {
         problem.help("the units there are: aetherctl list-units --all".to_owned())
     }
