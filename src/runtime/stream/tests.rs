@@ -246,6 +246,60 @@ fn sizes_are_bounded() {
 }
 
 #[test]
+fn a_field_of_a_wrong_type_costs_that_field_only() {
+    let wrong = json!([{"deep": [1, {}]}]);
+    let mut parser = Parser::default();
+    let mut line = |value: Value| parser.line(value.to_string().as_bytes());
+    assert_eq!(
+        line(
+            json!({"type": "system", "subtype": "init", "model": wrong, "mcp_servers": "x",
+                   "session_id": "s1", "error": wrong, "result": wrong, "request": 7})
+        ),
+        [AgentEvent::Session {
+            id: "s1".into(),
+            model: String::new(),
+            mcp_servers: vec![],
+        }]
+    );
+    let content = json!([7, [], {"type": wrong}, {"type": "text", "text": "hi", "id": wrong}]);
+    assert_eq!(
+        line(json!({"type": "assistant", "error": wrong, "message": {"content": content}})),
+        [AgentEvent::Text { text: "hi".into() }]
+    );
+    let ended = line(
+        json!({"type": "result", "subtype": "success", "is_error": false,
+        "api_error_status": "x", "usage": [], "total_cost_usd": wrong, "errors": {}}),
+    );
+    assert!(matches!(&ended[..], [AgentEvent::TurnEnded(turn)] if turn.success));
+}
+
+#[test]
+fn a_text_cut_in_the_middle_of_a_character_is_shown_as_written() {
+    let mut parser = Parser::default();
+    let events = parser
+        .line(br#"{"type":"assistant","message":{"content":[{"type":"text","text":"a\ud83d"}]}}"#);
+    assert_eq!(
+        events,
+        [AgentEvent::Text {
+            text: r"a\ud83d".into()
+        }]
+    );
+}
+
+#[test]
+fn arguments_are_compact_and_otherwise_as_written() {
+    let mut parser = Parser::default();
+    let events = parser.line(
+        br#"{"type":"control_request","request_id":"r","request":{"input": {"b" : [1, "x \" y"] , "a":"\\"} }}"#,
+    );
+    assert!(
+        matches!(&events[..], [AgentEvent::PermissionAsked { input, .. }]
+            if input == r#"{"b":[1,"x \" y"],"a":"\\"}"#),
+        "{events:?}"
+    );
+}
+
+#[test]
 fn inputs_are_one_line_and_never_a_command() {
     for text in ["--help", "two\nlines\r\n", "\u{2028}\u{0}\"}", "/clear", ""] {
         let line = encode_input(text);
