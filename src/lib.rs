@@ -48,7 +48,7 @@
 //! | [`runtime`] | what runtimes need, and what their output means | words, unit, plan's and engine's data |
 //! | [`sys`] | the only unsafe code and the only direct system calls | words, the data of plan, unit, engine |
 //! | [`stage`], [`keeper`] | the two special processes | plan, sys |
-//! | [`bus`] | the D-Bus wire, the contract, who may | engine, unit, plan, runtime (data) |
+//! | [`bus`] | the D-Bus wire, the contract, who may | engine, unit, plan, runtime (data), sys (sending descriptors) |
 //! | [`daemon`] | the one loop, and everything it does | all above |
 //! | [`hub`] | MCP servers, memory | bus client, sys |
 //! | [`ctl`] | the command | bus client, unit, plan, runtime, the daemon's file finder |

@@ -3,16 +3,19 @@
 //! zbus itself takes messages of 128 MiB and a greeting of any length, and its reader panics on a
 //! greeting line that is a bare line feed. All bytes pass through here first. No descriptor is
 //! received: the contract has no argument of that type, and a plain read drops what came along.
+//! Only the hub is sent any.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use zbus::connection::socket::{ReadHalf, Socket, Split, WriteHalf};
 use zbus::export::async_trait::async_trait;
 use zbus::fdo::ConnectionCredentials;
+
+use crate::sys::socket;
 
 /// Longest message a client may send.
 pub(crate) const MAX_MESSAGE: u64 = 512 * 1024;
@@ -112,6 +115,8 @@ fn remaining(header: &[u8]) -> Result<u64, &'static str> {
 pub(crate) struct Metered {
     pub(crate) stream: UnixStream,
     pub(crate) uid: u32,
+    /// Whether descriptors may be sent to this client.
+    pub(crate) sends_fds: bool,
 }
 
 impl Socket for Metered {
@@ -123,6 +128,7 @@ impl Socket for Metered {
         let reader = Reader {
             stream: read,
             uid: self.uid,
+            sends_fds: self.sends_fds,
             meter: Meter::new(),
         };
         Split::new(reader, Writer(write))
@@ -134,6 +140,7 @@ impl Socket for Metered {
 pub(crate) struct Reader {
     stream: OwnedReadHalf,
     uid: u32,
+    sends_fds: bool,
     meter: Meter,
 }
 
@@ -148,6 +155,11 @@ impl ReadHalf for Reader {
         Ok((read, Vec::new()))
     }
 
+    // zbus asks the reading half about both directions.
+    fn can_pass_unix_fd(&self) -> bool {
+        self.sends_fds
+    }
+
     async fn peer_credentials(&mut self) -> io::Result<ConnectionCredentials> {
         Ok(ConnectionCredentials::default().set_unix_user_id(self.uid))
     }
@@ -160,10 +172,15 @@ pub(crate) struct Writer(OwnedWriteHalf);
 #[async_trait]
 impl WriteHalf for Writer {
     async fn sendmsg(&mut self, buffer: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
-        if !fds.is_empty() {
-            return Err(io::ErrorKind::InvalidInput.into());
+        if fds.is_empty() {
+            return self.0.write(buffer).await;
         }
-        self.0.write(buffer).await
+        let stream: &UnixStream = self.0.as_ref();
+        stream
+            .async_io(Interest::WRITABLE, || {
+                socket::send(stream.as_fd(), buffer, fds)
+            })
+            .await
     }
 
     async fn flush(&mut self) -> io::Result<()> {

@@ -217,16 +217,13 @@ async fn greet(
     hub: bool,
     guid: &str,
 ) -> zbus::Result<MessageStream> {
-    let builder = if hub {
-        // The hub is ours, and is handed sockets; only zbus's own transport can pass those.
-        zbus::connection::Builder::unix_stream(stream.into_std()?)
-    } else {
-        zbus::connection::Builder::socket(Metered {
-            stream,
-            uid: caller.uid,
-        })
+    // The hub is handed sockets; what it may send is limited as for everyone.
+    let socket = Metered {
+        stream,
+        uid: caller.uid,
+        sends_fds: hub,
     };
-    builder
+    zbus::connection::Builder::socket(socket)
         .server(guid)
         .p2p()
         .max_queued(NonZeroUsize::MIN.saturating_add(7))

@@ -18,7 +18,7 @@ const LAW: &[(&str, &[&str])] = &[
     ("sys", &["plan", "unit", "engine"]),
     ("stage", &["plan", "sys"]),
     ("keeper", &["sys"]),
-    ("bus", &["engine", "unit", "plan", "runtime"]),
+    ("bus", &["engine", "unit", "plan", "runtime", "sys"]),
     (
         "daemon",
         &[

@@ -8,6 +8,7 @@ use zbus::Variant;
 use zbus::message::Flags;
 
 use crate::bus::ask::{Caller, Signal};
+use crate::bus::authorise::HUB_UNIT;
 use crate::bus::client::{Client, ClientSignal};
 use crate::bus::fake::{Fake, name, root};
 use crate::bus::path;
@@ -126,18 +127,31 @@ async fn a_greeting_that_would_break_the_reader_costs_one_connection() {
         stream.write_all(&greeting).await.unwrap();
         assert_eq!(stream.read(&mut [0; 64]).await.unwrap_or(0), 0);
     }
-    // A message of 100 MiB is announced, and refused before a byte of it is kept.
-    let mut stream = tokio::net::UnixStream::connect(fake.socket())
-        .await
-        .unwrap();
-    stream.write_all(greeting().as_bytes()).await.unwrap();
-    stream.read_exact(&mut [0; 37]).await.unwrap();
-    let mut header = b"l\x01\0\x01".to_vec();
-    header.extend((100_u32 << 20).to_le_bytes());
-    header.extend([1, 0, 0, 0, 0, 0, 0, 0]);
-    stream.write_all(&header).await.unwrap();
-    assert_eq!(stream.read(&mut [0; 64]).await.unwrap_or(0), 0);
     assert!(fake.client().await.list_jobs().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_long_is_refused_before_it_is_kept() {
+    let hub = Caller {
+        unit: Some(name(HUB_UNIT)),
+        ..root()
+    };
+    for caller in [root(), hub] {
+        let fake = Fake::start(caller, vec![], Limits::default());
+        let mut stream = tokio::net::UnixStream::connect(fake.socket())
+            .await
+            .unwrap();
+        stream.write_all(greeting().as_bytes()).await.unwrap();
+        stream.read_exact(&mut [0; 37]).await.unwrap();
+        let mut header = b"l\x01\0\x01".to_vec();
+        header.extend((100_u32 << 20).to_le_bytes());
+        header.extend([1, 0, 0, 0, 0, 0, 0, 0]);
+        stream.write_all(&header).await.unwrap();
+        let mut rest = [0; 64];
+        let closed = tokio::time::timeout(Duration::from_secs(30), stream.read(&mut rest));
+        assert_eq!(closed.await.expect("it waits for the rest").unwrap_or(0), 0);
+        assert!(fake.client().await.list_jobs().await.is_ok());
+    }
 }
 
 #[tokio::test]
