@@ -1,6 +1,8 @@
 //! Asking the daemon: the connection, and the views that only read (`status`, `list-units`,
 //! `list-jobs`, `show`, `is-active`). What changes something is in [`super::control`].
 
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 
 use super::cli::List;
@@ -69,9 +71,18 @@ pub(super) async fn or_meant(
     if !error.is("NoSuchUnit") {
         return problem;
     }
-    // Only to help; what is wrong is said already.
-    let rows = client.list_units(&[], &[]).await.unwrap_or_default();
-    match find::nearest_unit(unit, rows.iter().map(|row| &row.name)) {
+    // Only to help; what is wrong is said already. A list of units would be read by the daemon,
+    // and who mistypes a name changes nothing.
+    let Ok(facts) = client.manager_properties().await else {
+        return problem;
+    };
+    let facts = Facts(facts.json());
+    let directories: Vec<PathBuf> = facts
+        .texts("UnitPath")
+        .into_iter()
+        .map(PathBuf::from)
+        .collect();
+    match find::nearest_file(&directories, unit) {
         Some(near) => problem.help(format!("did you mean {near}?")),
         None => problem,
     }

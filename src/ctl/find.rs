@@ -50,7 +50,7 @@ pub(super) fn unit(places: &Places, name: &UnitName) -> Result<Target, Problem> 
                 "there is no unit file for {name}; looked in {}",
                 searched.join(", ")
             ));
-            let problem = match nearest_file(places, name) {
+            let problem = match nearest_file(&directories(places), name) {
                 Some(near) => problem.help(format!("did you mean {near}?")),
                 None => problem,
             };
@@ -83,9 +83,9 @@ pub(super) fn nearest_unit<'a>(
     })
 }
 
-/// [`nearest_unit`] of those that have a file.
-pub(super) fn nearest_file(places: &Places, meant: &UnitName) -> Option<UnitName> {
-    let names: Vec<UnitName> = directories(places)
+/// [`nearest_unit`] of those that have a file in one of these directories.
+pub(super) fn nearest_file(directories: &[PathBuf], meant: &UnitName) -> Option<UnitName> {
+    let names: Vec<UnitName> = directories
         .iter()
         .flat_map(|directory| list(directory))
         .filter_map(|file| file.parse().ok())

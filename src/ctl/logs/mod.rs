@@ -24,6 +24,7 @@ use super::screen::Screen;
 use super::time;
 use crate::name::UnitName;
 use crate::place::Places;
+use crate::sys::unitfile::directories;
 
 /// Which entries.
 #[derive(Debug, Clone, Copy)]
@@ -268,7 +269,7 @@ fn no_log(unit: &UnitName, directory: &Path, places: &Places) -> Problem {
         problem.help(format!(
             "it has not run yet; start it with: aetherctl start {unit}"
         ))
-    } else if let Some(near) = super::find::nearest_file(places, unit) {
+    } else if let Some(near) = super::find::nearest_file(&directories(places), unit) {
         problem.help(format!("did you mean {near}?"))
     } else {
         problem.help("the units there are: aetherctl list-units --all".to_owned())
