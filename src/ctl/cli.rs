@@ -16,7 +16,7 @@ Exit codes:
   2  wrong usage
   3  no Aether is running here
   4  refused: not allowed, or others need it
-  130  interrupted (Ctrl-C) while it waited; what was asked for goes on
+  130  interrupted (Ctrl-C) while it waited, 143 by SIGTERM; what was asked for goes on
 
 start --wait, run --wait and --follow: 0 when the unit ended well, 1 when it failed, whatever its
 own exit status was; --json tells that one.";
@@ -182,9 +182,12 @@ pub(super) enum Verb {
     },
     /// Check unit files; needs no running Aether.
     Verify {
-        /// Paths of unit files, or unit names to be found.
+        /// Paths of unit files, or unit names to be found; `-` reads one from standard input.
         #[arg(required = true, value_name = "FILE|UNIT")]
         targets: Vec<String>,
+        /// What the unit on standard input is called; else stdin.agent.
+        #[arg(long, value_name = "UNIT")]
+        name: Option<String>,
     },
     /// Show what starting a unit would do, step by step; needs neither Aether nor root.
     Plan {

@@ -23,6 +23,12 @@ pub(super) struct Target {
 /// Finds what a person named: a path when it looks like one or is a file here, else a unit.
 pub(super) fn target(places: &Places, word: &str) -> Result<Target, Problem> {
     let path = Path::new(word);
+    if path.is_dir() && (word.contains('/') || matches!(word, "." | "..")) {
+        return Err(
+            Problem::usage(format!("{word} is a directory; name the unit files in it"))
+                .help(format!("{}/*.agent", word.trim_end_matches('/'))),
+        );
+    }
     if word.contains('/') || path.is_file() {
         return file(path);
     }

@@ -81,7 +81,7 @@ fn run(cli: &Cli) -> anyhow::Result<Exit> {
     match &cli.verb {
         Verb::Logs(ask) => logs::run(screen, &places, ask),
         Verb::Cat { units } => find::cat(screen, &places, units),
-        Verb::Verify { targets } => verify::run(screen, &places, targets),
+        Verb::Verify { targets, name } => verify::run(screen, &places, targets, name.as_deref()),
         Verb::Plan { target } => plan::run(screen, &places, target),
         Verb::Directives { word } => directives::run(screen, word.as_deref()),
         Verb::Up {

@@ -95,6 +95,11 @@ impl Policy {
         Some(parse(Path::new(&format!("{name}.policy")), text).0)
     }
 
+    /// The names of all that come with the program.
+    pub fn shipped_names() -> impl Iterator<Item = &'static str> {
+        SHIPPED.iter().map(|(name, _)| *name)
+    }
+
     /// The policy with everything it extends. `load` finds one by name: the daemon's files first,
     /// then [`Self::shipped`].
     ///

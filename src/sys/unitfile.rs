@@ -76,7 +76,20 @@ fn text(path: &Path) -> Result<String, Fault> {
     if bytes.len() > MAX_FILE {
         return Err(Fault::Other(format!("it is longer than {MAX_FILE} bytes")));
     }
-    String::from_utf8(bytes).map_err(|_| Fault::Other("it is not UTF-8".to_owned()))
+    utf8(bytes).map_err(Fault::Other)
+}
+
+/// The bytes as text.
+///
+/// # Errors
+/// A sentence that names the line of the first byte that is none.
+pub fn utf8(bytes: Vec<u8>) -> Result<String, String> {
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let before = error.as_bytes().iter().take(good);
+        let line = 1 + before.filter(|byte| **byte == b'\n').count();
+        format!("it is not UTF-8 in line {line}")
+    })
 }
 
 /// What specifiers stand for in the manager that has these places.
@@ -156,4 +169,16 @@ fn architecture() -> String {
         other => other,
     }
     .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_text_is_named_by_its_line() {
+        assert_eq!(utf8("[Agent]\nä".into()).unwrap(), "[Agent]\nä");
+        let said = utf8(b"[Agent]\n\nGoal=\xff\n".to_vec()).unwrap_err();
+        assert_eq!(said, "it is not UTF-8 in line 3");
+    }
 }

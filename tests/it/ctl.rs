@@ -579,10 +579,30 @@ fn verify_knows_the_policies() {
     assert_eq!(output.status.code(), Some(1));
     let said = out(&output);
     assert!(
-        said.contains("hello.agent:9: error: policy \"lax\" does not exist"),
+        said.contains("hello.agent:9:8: error: policy \"lax\" does not exist"),
         "{said}"
     );
     assert!(said.contains("9 | Policy=lax"), "{said}");
+    // A mistyped one is told beside other errors, and however it is written.
+    let here = &place;
+    for (text, place) in [
+        (
+            "[Agent]\nRuntime=command\nTasksMax=many\n[Sandbox]\nPolicy = codng\n",
+            ":5:10: ",
+        ),
+        (
+            "[Agent]\nRuntime=command\nExecStart=/bin/true\n[Sandbox]\nPolicy=codng\n",
+            ":5:8: ",
+        ),
+    ] {
+        fs::write(here.path("typo.agent"), text).unwrap();
+        let said = out(&here.run(&["verify", "./typo.agent"]));
+        assert!(
+            said.contains(&format!("{place}error: policy \"codng\" does not exist")),
+            "{said}"
+        );
+        assert!(said.contains("did you mean coding?"), "{said}");
+    }
     fs::write(
         place.path("policies/lax.policy"),
         "[Policy]\nExtends=strict\n",
@@ -590,6 +610,122 @@ fn verify_knows_the_policies() {
     .unwrap();
     let output = place.run(&["verify", "hello.agent"]);
     assert_eq!(output.status.code(), Some(0), "{}", out(&output));
+}
+
+#[test]
+fn verify_knows_the_units_that_are_needed() {
+    let place = Place::new();
+    let unit = |name: &str, relations: &str| {
+        let text = AGENT.replace("[Unit]\n", &format!("[Unit]\n{relations}\n"));
+        fs::write(place.path("units").join(name), text).unwrap();
+    };
+    unit(
+        "web.agent",
+        "Requires=databse.service lost.agent\nAfter=lost.agent\nWants=there.agent",
+    );
+    unit("there.agent", "");
+    fs::write(
+        place.path("units/database.service"),
+        "[Service]\nExecStart=/bin/true\n",
+    )
+    .unwrap();
+    let output = place.run(&["verify", "web"]);
+    assert_eq!(output.status.code(), Some(0), "{}", out(&output));
+    let said = out(&output);
+    assert!(
+        said.contains(
+            "web.agent:2:10: warning: Requires=: there is no unit file for databse.service"
+        ),
+        "{said}"
+    );
+    assert!(said.contains("did you mean database.service?"), "{said}");
+    assert!(said.ends_with("0 errors, 2 warnings\n"), "{said}");
+    // A file that is not installed has its neighbours.
+    let beside = place.path("units/web.agent").display().to_string();
+    let output = place
+        .command(&["verify", &beside])
+        .env("AETHER_UNIT_PATH", place.path("log"))
+        .output()
+        .unwrap();
+    assert!(
+        out(&output).ends_with("0 errors, 2 warnings\n"),
+        "{}",
+        out(&output)
+    );
+    unit("a.agent", "Wants=b.agent\nAfter=b.agent");
+    unit("b.agent", "Wants=c.agent\nBefore=c.agent");
+    unit("c.agent", "Before=b.agent");
+    let output = place.run(&["verify", "a"]);
+    assert_eq!(output.status.code(), Some(1), "{}", out(&output));
+    assert!(
+        out(&output).contains("b.agent -> c.agent -> b.agent"),
+        "{}",
+        out(&output)
+    );
+    unit("c.agent", "After=a.agent");
+    unit("b.agent", "Wants=c.agent\nAfter=c.agent");
+    let said = out(&place.run(&["verify", "a"]));
+    assert!(
+        said.contains("a.agent:3:7: error: ")
+            && said.contains("a.agent -> b.agent -> c.agent -> a.agent"),
+        "{said}"
+    );
+}
+
+#[test]
+fn verify_reads_what_it_is_given() {
+    let place = Place::new();
+    let check = |arguments: &[&str], text: &[u8]| {
+        let mut child = place
+            .command(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(text).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let output = check(&["verify", "-"], AGENT.as_bytes());
+    assert_eq!(out(&output), "0 errors, 0 warnings\n", "{}", err(&output));
+    let output = check(&["verify", "-"], b"[Agent]\nRuntime=command\n");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        out(&output).contains("<stdin>:2:1: error: Runtime=command needs ExecStart="),
+        "{}",
+        out(&output)
+    );
+    let output = check(
+        &["verify", "-", "--name=web.service"],
+        b"[Service]\nNice=1\n",
+    );
+    assert!(
+        out(&output).contains("the service has no ExecStart="),
+        "{}",
+        out(&output)
+    );
+    let output = check(&["verify", "-"], b"[Agent]\nGoal=\xff\n");
+    assert!(
+        err(&output).contains("not UTF-8 in line 2"),
+        "{}",
+        err(&output)
+    );
+    fs::write(place.path("bad.agent"), b"\n\n\xff").unwrap();
+    let output = place.run(&["verify", "bad.agent"]);
+    assert!(
+        err(&output).contains("not UTF-8 in line 3"),
+        "{}",
+        err(&output)
+    );
+    let output = place.run(&["verify", "."]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        err(&output).contains(". is a directory"),
+        "{}",
+        err(&output)
+    );
+    let output = place.run(&["verify", "bad.agent", "--name=x"]);
+    assert_eq!(output.status.code(), Some(2), "{}", err(&output));
 }
 
 #[test]

@@ -1,0 +1,266 @@
+//! What units need of each other: whether it is there, and whether the order can be kept.
+//!
+//! Looked at are the files that were named and everything they start. Beside a named file its
+//! neighbours count as installed: whoever checks a directory will install it whole.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
+
+use super::place::{Place, Written};
+use crate::ctl::find::{Target, nearest_unit};
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::name::UnitName;
+use crate::place::Places;
+use crate::sys::unitfile::{directories, list, read, specifiers};
+use crate::unit::search::{self, Found};
+use crate::unit::{Relations, Source, Unit, load};
+
+/// Most units that are followed; nobody reads more.
+const MAX_UNITS: usize = 4096;
+
+/// The keys by which a unit names others, and the relations that they fill.
+type Key = (&'static str, fn(&Relations) -> &Vec<UnitName>);
+const KEYS: [Key; 3] = [
+    ("Requires", |relations| &relations.requires),
+    ("Wants", |relations| &relations.wants),
+    ("After", |relations| &relations.after),
+];
+
+/// Everything known of the units around those that are verified.
+#[derive(Debug)]
+pub(super) struct Neighbours<'a> {
+    places: &'a Places,
+    directories: Vec<PathBuf>,
+    /// Usable or not: the verified ones, then what they start.
+    units: BTreeMap<UnitName, (Relations, Vec<Source>)>,
+    verified: BTreeSet<UnitName>,
+}
+
+impl<'a> Neighbours<'a> {
+    /// Nothing known yet.
+    pub(super) fn new(places: &'a Places) -> Self {
+        Self {
+            places,
+            directories: directories(places),
+            units: BTreeMap::new(),
+            verified: BTreeSet::new(),
+        }
+    }
+
+    /// Takes a verified unit in; one that cannot be used orders nothing.
+    pub(super) fn add(&mut self, target: &Target, unit: Option<&Unit>) {
+        let beside = target
+            .sources
+            .first()
+            .and_then(|source| source.path.parent())
+            .map(|path| {
+                if path.as_os_str().is_empty() {
+                    Path::new(".")
+                } else {
+                    path
+                }
+            });
+        if let Some(beside) = beside
+            && !self.directories.iter().any(|known| known == beside)
+        {
+            self.directories.push(beside.to_owned());
+        }
+        let relations = unit.map(|unit| unit.relations.clone()).unwrap_or_default();
+        let known = (relations, target.sources.clone());
+        self.units.insert(target.name.clone(), known);
+        self.verified.insert(target.name.clone());
+    }
+
+    /// Units that are named and not there, as warnings: they may be installed later.
+    pub(super) fn missing(
+        &self,
+        name: &UnitName,
+        written: &Written,
+        unit: Option<&Unit>,
+    ) -> Vec<Diagnostic> {
+        let mut said: BTreeSet<UnitName> = BTreeSet::new();
+        let mut found = vec![];
+        for (key, of) in KEYS {
+            let named: Vec<UnitName> = match unit {
+                Some(unit) => of(&unit.relations).clone(),
+                None => {
+                    let words = written.words("Unit", key);
+                    words.iter().filter_map(|word| word.parse().ok()).collect()
+                }
+            };
+            for other in named {
+                // What was not written comes with the unit's type, and from us.
+                let Some(place) = written.word("Unit", key, other.as_str()) else {
+                    continue;
+                };
+                // A template's instance is not known yet.
+                let vague = name.is_template() && !place.literal;
+                if !vague && !self.is_there(&other) && said.insert(other.clone()) {
+                    found.push(self.not_there(written, &place, key, &other));
+                }
+            }
+        }
+        found
+    }
+
+    fn is_there(&self, name: &UnitName) -> bool {
+        self.units.contains_key(name)
+            || search::find(name, &self.directories, list, read) != Found::Missing
+    }
+
+    fn not_there(
+        &self,
+        written: &Written,
+        place: &Place,
+        key: &str,
+        other: &UnitName,
+    ) -> Diagnostic {
+        let names: Vec<UnitName> = self
+            .directories
+            .iter()
+            .flat_map(|directory| list(directory))
+            .filter_map(|file| file.parse().ok())
+            .collect();
+        let help = nearest_unit(other, names.iter().chain(self.units.keys()))
+            .map(|near| format!("did you mean {near}?"));
+        let message = format!("{key}=: there is no unit file for {other}");
+        written.diagnose(Severity::Warning, Some(place), message, help)
+    }
+
+    /// Orders that nobody could keep, each as an error.
+    pub(super) fn cycles(&mut self) -> Vec<Diagnostic> {
+        self.follow();
+        let names: BTreeSet<&UnitName> = self.units.keys().collect();
+        let mut earlier: BTreeMap<&UnitName, BTreeSet<&UnitName>> = BTreeMap::new();
+        for (name, (relations, _)) in &self.units {
+            for other in &relations.after {
+                earlier.entry(name).or_default().insert(other);
+            }
+            for other in relations.before.iter().filter_map(|name| names.get(name)) {
+                earlier.entry(*other).or_default().insert(name);
+            }
+        }
+        find_cycles(&earlier)
+            .into_iter()
+            .filter_map(|cycle| self.tell(cycle))
+            .collect()
+    }
+
+    /// Loads what the verified units start, and what those start.
+    fn follow(&mut self) {
+        let facts = specifiers(self.places);
+        let mut queue: VecDeque<UnitName> = self.verified.iter().cloned().collect();
+        while let Some(name) = queue.pop_front() {
+            let Some((relations, _)) = self.units.get(&name) else {
+                continue;
+            };
+            let needed: Vec<UnitName> = relations
+                .requires
+                .iter()
+                .chain(&relations.wants)
+                .filter(|other| !self.units.contains_key(*other))
+                .cloned()
+                .collect();
+            for other in needed {
+                if self.units.len() >= MAX_UNITS {
+                    return;
+                }
+                let found = search::find(&other, &self.directories, list, read);
+                let Found::Files(sources) = found else {
+                    continue;
+                };
+                if let Some(unit) = load(&other, &sources, &facts).unit {
+                    self.units.insert(other.clone(), (unit.relations, sources));
+                    queue.push_back(other);
+                }
+            }
+        }
+    }
+
+    /// A cycle, shown where one of its units asks to come after the next.
+    fn tell(&self, mut cycle: Vec<&UnitName>) -> Option<Diagnostic> {
+        let first = cycle.iter().position(|name| self.verified.contains(*name));
+        cycle.rotate_left(first.unwrap_or(0));
+        let (name, next) = (*cycle.first()?, *cycle.get(1).or(cycle.first())?);
+        let written = |name: &UnitName| Some(Written::new(&self.units.get(name)?.1));
+        let own = written(name)?;
+        let mut path: Vec<&str> = cycle.iter().map(|name| name.as_str()).collect();
+        path.push(name.as_str());
+        let message = format!(
+            "these wait for each other and could never be started together: {}",
+            path.join(" -> ")
+        );
+        let help = Some("take one After= or Before= among them out".to_owned());
+        let place = own.word("Unit", "After", next.as_str());
+        if let Some(place) = place.filter(|place| place.literal) {
+            return Some(own.diagnose(Severity::Error, Some(&place), message, help));
+        }
+        // The next one said it instead.
+        let other = written(next)?;
+        let place = other.word("Unit", "Before", name.as_str());
+        Some(other.diagnose(Severity::Error, place.as_ref(), message, help))
+    }
+}
+
+/// Cycles of a graph, none sharing a unit with another. Without recursion: a file must not choose
+/// our stack's depth.
+fn find_cycles<'a>(
+    edges: &BTreeMap<&'a UnitName, BTreeSet<&'a UnitName>>,
+) -> Vec<Vec<&'a UnitName>> {
+    let next = |name: &UnitName| -> Vec<&'a UnitName> {
+        let all = edges.get(name).into_iter().flatten().copied();
+        all.collect()
+    };
+    let mut cycles: Vec<Vec<&'a UnitName>> = vec![];
+    let mut done: BTreeSet<&'a UnitName> = BTreeSet::new();
+    let mut told: BTreeSet<&'a UnitName> = BTreeSet::new();
+    for root in edges.keys().copied() {
+        if done.contains(root) {
+            continue;
+        }
+        let mut path = vec![(root, next(root))];
+        while let Some((name, rest)) = path.last_mut() {
+            let name = *name;
+            let Some(other) = rest.pop() else {
+                done.insert(name);
+                path.pop();
+                continue;
+            };
+            if let Some(start) = path.iter().position(|(on, _)| *on == other) {
+                let cycle: Vec<&UnitName> = path[start..].iter().map(|(on, _)| *on).collect();
+                if cycle.iter().all(|name| !told.contains(name)) {
+                    told.extend(cycle.iter().copied());
+                    cycles.push(cycle);
+                }
+            } else if !done.contains(other) {
+                path.push((other, next(other)));
+            }
+        }
+    }
+    cycles
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_knot_is_found_once() {
+        let names: Vec<UnitName> = ["a", "b", "c", "d", "e", "f"]
+            .iter()
+            .map(|stem| format!("{stem}.agent").parse().unwrap())
+            .collect();
+        let found = |edges: &[(usize, usize)]| -> Vec<usize> {
+            let mut graph: BTreeMap<&UnitName, BTreeSet<&UnitName>> = BTreeMap::new();
+            for (from, to) in edges {
+                graph.entry(&names[*from]).or_default().insert(&names[*to]);
+            }
+            find_cycles(&graph).iter().map(Vec::len).collect()
+        };
+        assert!(found(&[(0, 1), (1, 2), (0, 2), (3, 2)]).is_empty());
+        assert_eq!(
+            found(&[(0, 1), (1, 2), (2, 0), (3, 4), (4, 3), (5, 0)]),
+            [3, 2]
+        );
+    }
+}
