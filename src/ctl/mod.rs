@@ -18,6 +18,7 @@ mod exit;
 mod facts;
 mod find;
 mod life;
+mod list;
 mod logs;
 mod manager;
 mod plan;
@@ -26,6 +27,7 @@ mod status;
 mod table;
 mod time;
 mod transient;
+mod tree;
 mod verify;
 mod watch;
 
@@ -124,8 +126,8 @@ async fn talk(screen: Screen, places: &Places, cli: &Cli) -> anyhow::Result<Exit
         Verb::Resume(ask) => change(&ask.units.units, &ask.block, Change::Resume).await,
         Verb::Send { words } => control::send(screen, places, words).await,
         Verb::Status { units, lines } => ask::show_status(screen, places, units, *lines).await,
-        Verb::ListUnits(ask) => ask::list(screen, places, ask, false).await,
-        Verb::ListAgents(ask) => ask::list(screen, places, ask, true).await,
+        Verb::ListUnits(ask) => list::list(screen, places, ask, false).await,
+        Verb::ListAgents(ask) => list::list(screen, places, ask, true).await,
         Verb::Run(ask) => transient::run(screen, places, ask).await,
         Verb::Show {
             unit,
@@ -139,7 +141,7 @@ async fn talk(screen: Screen, places: &Places, cli: &Cli) -> anyhow::Result<Exit
         } => control::kill(screen, places, &units.units, *whom, signal).await,
         Verb::ResetFailed { units } => control::reset_failed(places, units).await,
         Verb::IsActive(ask) => ask::is_active(screen, places, &ask.units).await,
-        Verb::ListJobs => ask::list_jobs(screen, places).await,
+        Verb::ListJobs => list::list_jobs(screen, places).await,
         Verb::Cancel { jobs } => control::cancel(places, jobs).await,
         Verb::DaemonReload => control::reload(screen, places).await,
         Verb::Reexec => control::reexec(screen, places).await,

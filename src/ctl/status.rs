@@ -4,6 +4,7 @@
 use super::facts::Facts;
 use super::screen::{Tone, clean_line, ellipsize, tint};
 use super::time;
+use super::tree::Tree;
 use crate::bus::client::ProcessRow;
 
 /// What `status` shows of one unit.
@@ -376,52 +377,6 @@ impl Page {
         match self.looks.width {
             Some(width) if !text.contains('\x1b') => ellipsize(text, width),
             _ => text.to_owned(),
-        }
-    }
-}
-
-/// The processes by their cgroups.
-#[derive(Debug, Default)]
-struct Tree<'a> {
-    groups: std::collections::BTreeMap<&'a str, Tree<'a>>,
-    processes: Vec<&'a ProcessRow>,
-}
-
-impl<'a> Tree<'a> {
-    fn grow(root: &str, rows: &'a [ProcessRow]) -> Self {
-        let mut tree = Self::default();
-        for row in rows {
-            let inside = row.cgroup.strip_prefix(root).unwrap_or(&row.cgroup);
-            let mut place = &mut tree;
-            for part in inside.split('/').filter(|part| !part.is_empty()) {
-                place = place.groups.entry(part).or_default();
-            }
-            place.processes.push(row);
-        }
-        tree
-    }
-
-    fn render(&self, indent: &str, lines: &mut Vec<String>) {
-        let count = self.groups.len() + self.processes.len();
-        let branch = |place: usize| {
-            if place + 1 == count {
-                ("└─", "  ")
-            } else {
-                ("├─", "│ ")
-            }
-        };
-        for (place, process) in self.processes.iter().enumerate() {
-            let (twig, _) = branch(place);
-            lines.push(format!(
-                "{indent}{twig}{} {}",
-                process.pid,
-                clean_line(&process.command)
-            ));
-        }
-        for (place, (name, group)) in self.groups.iter().enumerate() {
-            let (twig, more) = branch(self.processes.len() + place);
-            lines.push(format!("{indent}{twig}{name}"));
-            group.render(&format!("{indent}{more}"), lines);
         }
     }
 }
