@@ -275,7 +275,8 @@ fn story_stop_leaves_nothing_of_the_agent() {
 
 /// Lines of the longest kind, each nothing but small values where the supervisor looks.
 fn hostile_lines() -> Vec<String> {
-    let many = |one: &str| vec![one; MAX_LINE / (one.len() + 1) - 64].join(",");
+    let some = |one: &str, bytes: usize| vec![one; bytes / (one.len() + 1)].join(",");
+    let many = |one: &str| some(one, MAX_LINE - 512);
     let objects = many(r#"{"a":0}"#);
     vec![
         format!(r#"{{"type":"assistant","message":{{"content":[{objects}]}}}}"#),
@@ -289,8 +290,8 @@ fn hostile_lines() -> Vec<String> {
         format!(r#"{{"type":"nothing","message":[{}]}}"#, many("[]")),
         format!(
             r#"{{"type":"result","subtype":"success","result":"that was all","errors":[{}],"permission_denials":[{}]}}"#,
-            many(r#""""#)[..MAX_LINE / 3].trim_end_matches(['"', ',']),
-            many("0")[..MAX_LINE / 3].trim_end_matches(','),
+            some(r#""""#, MAX_LINE / 3),
+            some("0", MAX_LINE / 3),
         ),
     ]
 }
@@ -326,6 +327,27 @@ fn story_long_lines_of_small_values_do_not_swell_the_supervisor() {
     assert!(log.contains("that was all"), "{}", now.json());
     let grown = most_memory(daemon).saturating_sub(before);
     assert!(grown < 64 << 10, "aetherd has grown by {grown} kB");
+}
+
+#[test]
+fn story_a_session_id_that_is_none_leaves_the_unit_startable() {
+    let aether = Aether::start();
+    let model = Model::start(vec![]);
+    let init = json!({ "type": "system", "subtype": "init", "session_id": "--help\0/../x",
+        "model": "a\0b", "mcp_servers": [{ "name": "\0", "status": "\0" }] });
+    let result = json!({ "type": "result", "subtype": "success", "is_error": false });
+    pretender(&aether, &model, &[init.to_string(), result.to_string()]);
+    let mut before = Some(0);
+    for verb in ["start", "restart", "restart"] {
+        aether.run(&[verb, "coder"]);
+        let now = aether.wait("coder", "ended again", |now| {
+            now.text("SubState") == "completed"
+                && now.number("InactiveEnterTimestampMonotonic") > before
+        });
+        assert_eq!(now.signed("ExecMainStatus"), Some(0), "{}", now.json());
+        assert_eq!(now.text("SessionId").len(), 36, "{}", now.json());
+        before = now.number("InactiveEnterTimestampMonotonic");
+    }
 }
 
 /// The most memory that a process ever had at once, in kB.

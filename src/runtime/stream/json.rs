@@ -69,9 +69,11 @@ impl<'a> Json<'a> {
         cut(&self.string().unwrap_or_default(), limit)
     }
 
-    /// A name, a kind, an id.
+    /// A name, a kind, an id. It goes into properties and lines, where control characters have no
+    /// place: with a NUL in it the bus could not tell of the unit at all.
     pub(super) fn word(self) -> String {
-        self.text(MAX_WORD)
+        let word = self.text(MAX_WORD);
+        cut(&word.replace(char::is_control, "\u{fffd}"), MAX_WORD)
     }
 
     /// All of it as compact JSON, cut to so many bytes.

@@ -184,7 +184,7 @@ impl Parser {
             "result" => self.result(&told),
             "control_request" => self.asked(&told),
             "control_cancel_request" => {
-                self.answered(&told.request_id.word());
+                self.answered(&told.request_id.string().unwrap_or_default());
                 vec![]
             }
             // Answers to our own requests, partial messages, and whatever comes to exist.
