@@ -15,6 +15,7 @@
 pub mod link;
 pub mod memory;
 pub mod program;
+mod recent;
 pub mod rows;
 pub mod schema;
 pub mod serve;

@@ -266,6 +266,32 @@ impl Database {
         Ok(found)
     }
 
+    /// Of the unit's newest memories the most important, as layer and text.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn recent(&mut self, unit: &UnitName, most: u32) -> Result<Vec<(String, String)>, Fault> {
+        let failed = Fault::during("read the newest memories");
+        let range = self.range(unit)?;
+        let mut statement = self
+            .connection
+            .prepare_cached(
+                "SELECT layer, text FROM
+                   (SELECT key, layer, text, importance FROM memory
+                    WHERE key BETWEEN ?1 AND ?2 AND superseded_by IS NULL
+                    ORDER BY key DESC LIMIT ?3)
+                 ORDER BY importance DESC, key DESC LIMIT ?4",
+            )
+            .map_err(&failed)?;
+        let newest = most.saturating_mul(10);
+        statement
+            .query_map(params![range.first, range.last, newest, most], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .and_then(Iterator::collect)
+            .map_err(&failed)
+    }
+
     /// Finds memories, best first.
     ///
     /// # Errors

@@ -77,6 +77,7 @@ type Job = Box<dyn FnOnce(Result<&mut Database, Fault>) + Send>;
 #[derive(Debug, Clone)]
 pub struct Store {
     way: Arc<Way>,
+    recent: Arc<Path>,
 }
 
 /// Closes the queue when it is dropped.
@@ -100,6 +101,7 @@ impl Store {
     /// # Errors
     /// When the thread cannot be started. A database that cannot be opened is no error here.
     pub fn start(path: PathBuf) -> std::io::Result<Self> {
+        let recent = path.with_file_name("recent").into();
         let turns = Arc::new(Turns::default());
         let served = Served(turns.clone());
         std::thread::Builder::new()
@@ -110,7 +112,13 @@ impl Store {
             })?;
         Ok(Self {
             way: Arc::new(Way(turns)),
+            recent,
         })
+    }
+
+    /// Where the units' recent memories lie ready, beside the database.
+    pub(super) fn recent(&self) -> Arc<Path> {
+        Arc::clone(&self.recent)
     }
 
     /// Runs `work` on the database's thread, when it is the unit's turn.

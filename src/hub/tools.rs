@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use super::link::{Agent, Asking, Supervisor};
 use super::memory::{Draft, Hit, Layer, MAX_REASON, Query};
+use super::recent;
 use super::store::{Fault, Store};
 use crate::name::UnitName;
 
@@ -185,12 +186,16 @@ impl Server {
             supersedes: asked.supersedes.filter(|id| !id.is_empty()),
         };
         let draft = draft.check()?;
-        let unit = self.unit.clone();
+        let (unit, place) = (self.unit.clone(), self.hub.store.recent());
         let written = self
             .hub
             .store
             .call(&self.unit, move |database| {
-                database.remember(&unit, draft, "agent")
+                let written = database.remember(&unit, draft, "agent")?;
+                if written.new {
+                    recent::keep(database, &place, &unit);
+                }
+                Ok(written)
             })
             .await
             .map_err(tell)?;
@@ -248,12 +253,14 @@ impl Server {
                 asked.reason.len()
             ));
         }
-        let unit = self.unit.clone();
+        let (unit, place) = (self.unit.clone(), self.hub.store.recent());
         let id = asked.id.clone();
         self.hub
             .store
             .call(&self.unit, move |database| {
-                database.forget(&unit, &asked.id, &asked.reason)
+                database.forget(&unit, &asked.id, &asked.reason)?;
+                recent::keep(database, &place, &unit);
+                Ok(())
             })
             .await
             .map_err(tell)?;

@@ -57,16 +57,7 @@ fn story_an_agent_remembers_across_runs() {
         .unwrap();
     assert_eq!(text, "The deploy key is BLUE-42.");
 
-    // What lies ready for the next start is on its page; here it is put there by hand.
-    let recent = aether
-        .root
-        .path()
-        .join("state/unit/aether-hub.service/hub/recent");
-    std::fs::create_dir_all(&recent).unwrap();
-    let records = json!([["episodic", "The deploy key is BLUE-42."]]);
-    std::fs::write(recent.join("coder.agent.json"), records.to_string()).unwrap();
-
-    // A second start is a new session that knows it already, and finds it again.
+    // A second start is a new session that knows it already (the hub laid it ready for the page), and finds it again.
     let model = Model::start(vec![
         Turn::tool("recall", json!({ "query": "what is the deploy key?" }))
             .expect_told("## Remembered")
