@@ -181,14 +181,19 @@ fn read_opened(place: BorrowedFd<'_>, most: u64) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Moves `name` of one directory to another of the same file system. Neither is a link, nor is a
-/// link followed in the names.
+/// Moves what is at `relative` below `root` into the directory `to` of the same file system, where
+/// it is called `new`. Neither directory is a link, and none is followed on the way.
 ///
 /// # Errors
-/// Those of renameat(2); `NotFound` where there is nothing of that name.
-pub fn move_beneath(from: &Path, name: &Path, to: &Path, new: &Path) -> io::Result<()> {
+/// ELOOP where a link is in the way; those of renameat(2), `NotFound` where there is nothing.
+pub fn move_beneath(root: &Path, relative: &Path, to: &Path, new: &Path) -> io::Result<()> {
     let flags = OFlag::O_DIRECTORY | OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-    let from = open(from, flags, Mode::empty())?;
+    let name = relative.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut from = open(root, flags, Mode::empty())?;
+    match relative.parent() {
+        Some(way) if !way.as_os_str().is_empty() => from = walk(from.as_fd(), way)?,
+        _ => {}
+    }
     let to = open(to, flags, Mode::empty())?;
     Ok(renameat(&from, name, &to, new)?)
 }
@@ -346,6 +351,27 @@ mod tests {
         remove_beneath(place.path(), Path::new("link")).unwrap();
         assert!(outside.path().join("victim").exists());
         remove_beneath(place.path(), Path::new("nothing")).unwrap();
+    }
+
+    #[test]
+    fn what_is_moved_is_ours_and_not_behind_a_planted_link() {
+        let place = tempfile::tempdir().unwrap();
+        let (root, to) = (place.path().join("root"), place.path().join("to"));
+        let outside = place.path().join("outside");
+        for directory in [root.join("a/b"), to.clone(), outside.join("b")] {
+            std::fs::create_dir_all(directory).unwrap();
+        }
+        let move_it = |new: &str| move_beneath(&root, Path::new("a/b"), &to, Path::new(new));
+        move_it("1").unwrap();
+        assert!(to.join("1").is_dir());
+        assert_eq!(move_it("2").unwrap_err().kind(), io::ErrorKind::NotFound);
+        std::fs::remove_dir(root.join("a")).unwrap();
+        std::os::unix::fs::symlink(&outside, root.join("a")).unwrap();
+        assert!(move_it("3").is_err());
+        assert!(outside.join("b").is_dir());
+        // A link in its own place is moved, not followed.
+        move_beneath(&root, Path::new("a"), &to, Path::new("4")).unwrap();
+        assert!(outside.join("b").is_dir());
     }
 
     #[test]
