@@ -31,6 +31,7 @@ use crate::plan::Host;
 use crate::sys::cgroup::Tree;
 use crate::sys::clock::{self, Alarm};
 use crate::sys::fdstore::{self, Store};
+use crate::sys::file::write_whole;
 use crate::sys::peer::Peer;
 use crate::sys::process::StageImage;
 use crate::sys::watch::Watch;
@@ -293,7 +294,7 @@ fn seed(runtime: &Path) -> Result<[u8; 16], String> {
         return Ok(seed);
     }
     let seed = random::id().map_err(say("get random numbers"))?;
-    crate::daemon::users::write_whole(&path, &seed).map_err(say("keep the seed"))?;
+    write_whole(&path, &seed).map_err(say("keep the seed"))?;
     Ok(seed)
 }
 
@@ -305,7 +306,7 @@ fn generation(runtime: &Path) -> u32 {
         .and_then(|text| text.trim().parse().ok())
         .unwrap_or(0);
     let now = before.saturating_add(1);
-    if let Err(error) = crate::daemon::users::write_whole(&path, now.to_string().as_bytes()) {
+    if let Err(error) = write_whole(&path, now.to_string().as_bytes()) {
         tracing::warn!("cannot count the daemons: {error}");
     }
     now

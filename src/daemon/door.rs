@@ -10,6 +10,7 @@ use crate::daemon::Daemon;
 use crate::daemon::load::transient_text;
 use crate::engine::event::{Event, JobMode, Request, RequestId};
 use crate::name::UnitName;
+use crate::sys::file::write_whole;
 use crate::sys::{clock, process};
 
 impl Daemon {
@@ -173,7 +174,7 @@ impl Daemon {
         }
         let text = transient_text(name, properties)?;
         let path = self.places.transient().join(name.as_str());
-        super::users::write_whole(&path, text.as_bytes())
+        write_whole(&path, text.as_bytes())
             .map_err(|error| Denial::Failed(format!("cannot write {}: {error}", path.display())))?;
         let result = self.load(name);
         if result.is_err() {

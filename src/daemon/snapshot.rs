@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::daemon::Daemon;
 use crate::daemon::agent::Agent;
-use crate::daemon::users::write_whole;
 use crate::engine::event::{ExitStatus, Role, SpawnId};
 use crate::engine::{Counters, Snapshot};
 use crate::name::UnitName;
+use crate::sys::file::write_whole;
 use crate::unit::Unit;
 
 /// Numbers are reserved this many at a time, so that not every job costs a write: a new daemon

@@ -5,12 +5,11 @@
 //! systemd's for dynamic users (61184 to 65519), which no distribution hands out.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 
 use crate::name::UnitName;
+use crate::sys::file::write_whole;
 use crate::sys::user::account;
 
 /// First uid of the range.
@@ -89,24 +88,6 @@ impl Users {
     fn save(&self) -> io::Result<()> {
         write_whole(&self.file, &serde_json::to_vec_pretty(&self.given)?)
     }
-}
-
-/// Writes a file of ours, which nobody else reads, in one step: a reader sees the old or the new
-/// one.
-pub(crate) fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    match std::fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&new)?;
-    file.write_all(content)?;
-    std::fs::rename(&new, path)
 }
 
 #[cfg(test)]

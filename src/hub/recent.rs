@@ -1,15 +1,17 @@
 //! What lies ready for a unit's next start: a few memories in a file of its own, which aetherd puts
 //! on the agent's page ([`crate::runtime`]) without asking anybody.
 //!
-//! Written in one step after every change of the unit's memories; a file that cannot be written is
+//! Written in one step after every call that changed the unit's memories; a file that cannot be written is
 //! said in the log and costs the page, not the call. Read next: [`super::rows`].
 
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use super::rows::Database;
+use super::words::cut;
 use crate::name::UnitName;
+use crate::sys::file::write_whole;
 
 /// How many memories.
 const MOST: u32 = 20;
@@ -18,14 +20,16 @@ const TEXT: usize = 2_000;
 /// Largest file, in bytes; aetherd reads no more.
 const FILE: usize = 60 * 1024;
 
-/// Writes the unit's file in `directory`.
-pub(super) fn keep(database: &mut Database, directory: &Path, unit: &UnitName) {
-    let written = database
-        .recent(unit, MOST)
-        .map_err(io::Error::other)
-        .and_then(|memories| write(directory, unit, &file(memories)));
-    if let Err(error) = written {
-        tracing::warn!("{unit}: its recent memories are not on its next page: {error}");
+/// Writes the files of those units whose memories have changed into `directory`.
+pub(super) fn keep(database: &mut Database, directory: &Path) {
+    for unit in database.take_changed() {
+        let written = database
+            .recent(&unit, MOST)
+            .map_err(io::Error::other)
+            .and_then(|memories| write(directory, &unit, &file(memories)));
+        if let Err(error) = written {
+            tracing::warn!("{unit}: its recent memories are not on its next page: {error}");
+        }
     }
 }
 
@@ -33,11 +37,7 @@ pub(super) fn keep(database: &mut Database, directory: &Path, unit: &UnitName) {
 fn file(memories: Vec<(String, String)>) -> Vec<u8> {
     let mut all: Vec<(String, String)> = memories
         .into_iter()
-        .map(|(layer, text)| {
-            let most = TEXT.min(text.len());
-            let begin = (0..=most).rev().find_map(|end| text.get(..end));
-            (layer, begin.unwrap_or_default().to_owned())
-        })
+        .map(|(layer, text)| (layer, cut(&text, TEXT).to_owned()))
         .collect();
     loop {
         match serde_json::to_vec(&all) {
@@ -50,19 +50,9 @@ fn file(memories: Vec<(String, String)>) -> Vec<u8> {
 
 fn write(directory: &Path, unit: &UnitName, content: &[u8]) -> io::Result<()> {
     match std::fs::DirBuilder::new().mode(0o700).create(directory) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => write_whole(&directory.join(format!("{unit}.json")), content),
     }
-    // No unit is called so.
-    let new = directory.join(".new");
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)?;
-    file.write_all(content)?;
-    std::fs::rename(new, directory.join(format!("{unit}.json")))
 }
 
 #[cfg(test)]
@@ -86,7 +76,7 @@ mod tests {
                 ..Draft::default()
             };
             let id = database.remember(unit, draft, "agent").unwrap().id;
-            keep(&mut database, &directory, unit);
+            keep(&mut database, &directory);
             id
         };
         remember(&mine, "an apple", 5);
@@ -94,7 +84,7 @@ mod tests {
         let gone = remember(&mine, "a secret", 10);
         remember(&mine, &"ü".repeat(4_000), 8);
         database.forget(&mine, &gone, "").unwrap();
-        keep(&mut database, &directory, &mine);
+        keep(&mut database, &directory);
         let text = std::fs::read_to_string(directory.join("a.agent.json")).unwrap();
         let found: Vec<(String, String)> = serde_json::from_str(&text).unwrap();
         assert_eq!(found.len(), 2, "{text}");

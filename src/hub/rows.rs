@@ -4,7 +4,7 @@
 //! range, so another unit's row cannot be read, replaced or deleted, whatever id is given. The
 //! order of hits is decided in [`super::memory`].
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -41,6 +41,8 @@ pub struct Database {
     connection: Connection,
     units: HashMap<UnitName, i64>,
     used: HashMap<i64, u32>,
+    /// Units whose memories are not as they were when [`Self::take_changed`] was asked last.
+    changed: BTreeSet<UnitName>,
     quota: u64,
     quota_bytes: u64,
 }
@@ -66,6 +68,7 @@ impl Database {
             connection,
             units: HashMap::new(),
             used: HashMap::new(),
+            changed: BTreeSet::new(),
             quota: QUOTA,
             quota_bytes: QUOTA_BYTES,
         }
@@ -208,6 +211,7 @@ impl Database {
             })
             .map_err(&failed)?;
         transaction.commit().map_err(&failed)?;
+        self.changed.insert(unit.clone());
         similar.retain(|other| Some(&other.id) != draft.supersedes.as_ref());
         similar.truncate(3);
         Ok(Written {
@@ -621,7 +625,13 @@ impl Database {
             .map_err(&failed)?;
         transaction.commit().map_err(&failed)?;
         self.used.remove(&key);
+        self.changed.insert(unit.clone());
         Ok(())
+    }
+
+    /// Units whose memories have changed since this was asked last.
+    pub(super) fn take_changed(&mut self) -> BTreeSet<UnitName> {
+        std::mem::take(&mut self.changed)
     }
 
     /// How many memories the unit has.

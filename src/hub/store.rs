@@ -1,9 +1,10 @@
 //! The database on its own thread: the runtime never waits for a disk.
 //!
-//! A [`Store`] is a queue of closures ([`super::turns`]) and the way back for each. A database that cannot be
-//! opened (missing directory, full disk, damage) is an answer to each call, naming path and cause,
-//! and is tried again later; it is never deleted or repaired behind anyone's back. What is in the
-//! tables: [`super::schema`]; what is done with them: [`super::rows`].
+//! A [`Store`] is a queue of closures ([`super::turns`]) and the way back for each. A database that
+//! cannot be opened (missing directory, full disk, damage) is an answer to each call, naming path
+//! and cause, and is tried again later; it is never deleted or repaired behind anyone's back. What
+//! a call has changed is laid ready for the next start ([`super::recent`]) before it is answered.
+//! What is in the tables: [`super::schema`]; what is done with them: [`super::rows`].
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use super::recent;
 use super::rows::Database;
 use super::schema::STEPS;
 use super::turns::{Refused, Turns};
@@ -77,6 +79,7 @@ type Job = Box<dyn FnOnce(Result<&mut Database, Fault>) + Send>;
 #[derive(Debug, Clone)]
 pub struct Store {
     way: Arc<Way>,
+    /// Where the units' recent memories lie ready: beside the database.
     recent: Arc<Path>,
 }
 
@@ -116,11 +119,6 @@ impl Store {
         })
     }
 
-    /// Where the units' recent memories lie ready, beside the database.
-    pub(super) fn recent(&self) -> Arc<Path> {
-        Arc::clone(&self.recent)
-    }
-
     /// Runs `work` on the database's thread, when it is the unit's turn.
     ///
     /// # Errors
@@ -131,9 +129,15 @@ impl Store {
         work: impl FnOnce(&mut Database) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
         let (reply, answer) = oneshot::channel();
+        let recent = Arc::clone(&self.recent);
         let job: Job = Box::new(move |database| {
+            let done = database.and_then(|database| {
+                let done = work(database);
+                recent::keep(database, &recent);
+                done
+            });
             // A caller that has gone away needs no answer.
-            let _ = reply.send(database.and_then(work));
+            let _ = reply.send(done);
         });
         self.way.0.add(unit, job).map_err(|refused| match refused {
             Refused::Full => Fault::Busy,

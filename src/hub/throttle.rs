@@ -21,6 +21,7 @@ use rmcp::{ErrorData as McpError, RoleServer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::coop::consume_budget;
 
+use super::words::cut;
 use crate::name::UnitName;
 
 /// Requests of one connection in progress; while there are so many, it is not read.
@@ -239,15 +240,6 @@ fn shorten(text: &mut String) {
         text.truncate(length);
         text.push('…');
     }
-}
-
-/// The beginning of a text, in whole characters.
-fn cut(text: &str, most: usize) -> &str {
-    let mut end = most.min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
 }
 
 #[cfg(test)]

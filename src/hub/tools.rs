@@ -19,7 +19,6 @@ use serde_json::Value;
 
 use super::link::{Agent, Asking, Supervisor};
 use super::memory::{Draft, Hit, Layer, MAX_REASON, Query};
-use super::recent;
 use super::store::{Fault, Store};
 use crate::name::UnitName;
 
@@ -186,16 +185,12 @@ impl Server {
             supersedes: asked.supersedes.filter(|id| !id.is_empty()),
         };
         let draft = draft.check()?;
-        let (unit, place) = (self.unit.clone(), self.hub.store.recent());
+        let unit = self.unit.clone();
         let written = self
             .hub
             .store
             .call(&self.unit, move |database| {
-                let written = database.remember(&unit, draft, "agent")?;
-                if written.new {
-                    recent::keep(database, &place, &unit);
-                }
-                Ok(written)
+                database.remember(&unit, draft, "agent")
             })
             .await
             .map_err(tell)?;
@@ -253,14 +248,12 @@ impl Server {
                 asked.reason.len()
             ));
         }
-        let (unit, place) = (self.unit.clone(), self.hub.store.recent());
+        let unit = self.unit.clone();
         let id = asked.id.clone();
         self.hub
             .store
             .call(&self.unit, move |database| {
-                database.forget(&unit, &asked.id, &asked.reason)?;
-                recent::keep(database, &place, &unit);
-                Ok(())
+                database.forget(&unit, &asked.id, &asked.reason)
             })
             .await
             .map_err(tell)?;

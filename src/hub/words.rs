@@ -20,6 +20,15 @@ const STOPWORDS: &[&str] = &[
     "with", "would", "you", "your", "yours",
 ];
 
+/// The beginning of a text, in whole characters.
+pub(super) fn cut(text: &str, most: usize) -> &str {
+    let mut end = most.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
 /// The words of a text as unicode61 sees them: runs of letters and digits, in lower case, with
 /// English possessives and contractions cut (`user's` is `user`, not `user s`).
 #[must_use]

@@ -6,6 +6,7 @@
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path};
 
 use nix::errno::Errno;
@@ -127,6 +128,27 @@ pub fn write_beneath(
     file.write_all(content)?;
     take(file.as_fd(), owner)?;
     Ok(renameat(&directory, temporary, &directory, name)?)
+}
+
+/// Writes a file of ours, which nobody else reads, in one step: a reader sees the old or the new
+/// one.
+///
+/// # Errors
+/// Those of open(2), write(2), rename(2).
+pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&new)?;
+    file.write_all(content)?;
+    std::fs::rename(&new, path)
 }
 
 /// Reads a regular file of at most `most` bytes. It never waits and never reads a device, and
