@@ -49,6 +49,28 @@ pub struct Diagnostic {
     pub help: Option<String>,
 }
 
+impl Diagnostic {
+    /// A finding about the whole file, at no line of it.
+    #[must_use]
+    pub fn of_file(
+        severity: Severity,
+        path: impl Into<PathBuf>,
+        message: String,
+        help: Option<String>,
+    ) -> Self {
+        Self {
+            severity,
+            path: path.into(),
+            line: 0,
+            column: 0,
+            width: 0,
+            excerpt: String::new(),
+            message,
+            help,
+        }
+    }
+}
+
 impl fmt::Display for Diagnostic {
     /// The form `verify` prints: `path:line:column: severity: message`, excerpt, marks, help.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

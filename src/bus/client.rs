@@ -19,6 +19,7 @@ use zbus::{Connection, MessageStream, Variant};
 use crate::bus::path;
 use crate::engine::event::JobResult;
 use crate::name::UnitName;
+use crate::place::Places;
 
 mod error;
 pub mod properties;
@@ -134,15 +135,15 @@ impl Client {
         Ok(Self::over(stream))
     }
 
-    /// [`Client::connect`] to the first of these sockets that lets us in: the owner's, then
-    /// everyone's.
+    /// [`Client::connect`] to the manager of these places, by the first socket that lets us in: the
+    /// owner's, then everyone's.
     ///
     /// # Errors
     /// Of the last one.
-    pub async fn connect_first(owner: &Path, everyone: &Path) -> Result<Self, ClientError> {
-        match Self::connect(owner).await {
+    pub async fn connect_to(places: &Places) -> Result<Self, ClientError> {
+        match Self::connect(&places.owner_socket()).await {
             Ok(client) => Ok(client),
-            Err(_) => Self::connect(everyone).await,
+            Err(_) => Self::connect(&places.bus_socket()).await,
         }
     }
 

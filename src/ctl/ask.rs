@@ -17,7 +17,7 @@ use crate::place::Places;
 
 /// Connects, or says how there could be something to connect to.
 pub(super) async fn connect(places: &Places) -> Result<Client, Problem> {
-    Client::connect_first(&places.owner_socket(), &places.bus_socket())
+    Client::connect_to(places)
         .await
         .map_err(|error| match error {
             ClientError::NotRunning { path, .. } => {

@@ -6,7 +6,7 @@ use super::exit::{Exit, Problem};
 use super::screen::clean;
 use crate::name::UnitName;
 use crate::place::Places;
-use crate::sys::unitfile::{directories, list, read, specifiers, why_unreadable};
+use crate::sys::unitfile::{directories, list, names, read, specifiers, why_unreadable};
 use crate::unit::nearest::nearest;
 use crate::unit::search::{self, Content, Found};
 use crate::unit::{RuntimeKind, Source, load};
@@ -91,12 +91,7 @@ pub(super) fn nearest_unit<'a>(
 
 /// [`nearest_unit`] of those that have a file in one of these directories.
 pub(super) fn nearest_file(directories: &[PathBuf], meant: &UnitName) -> Option<UnitName> {
-    let names: Vec<UnitName> = directories
-        .iter()
-        .flat_map(|directory| list(directory))
-        .filter_map(|file| file.parse().ok())
-        .collect();
-    nearest_unit(meant, names.iter()).cloned()
+    nearest_unit(meant, names(directories).iter()).cloned()
 }
 
 /// Whether there is a file of the unit, of whatever kind.

@@ -41,7 +41,7 @@ pub(super) async fn up(
 ) -> anyhow::Result<Exit> {
     let units = ask::names(units)?;
     let socket = places.bus_socket();
-    let client = match Client::connect_first(&places.owner_socket(), &socket).await {
+    let client = match Client::connect_to(places).await {
         Ok(client) => {
             screen.say("Aether is running already.")?;
             client
@@ -155,7 +155,7 @@ async fn end_keeper(process: OwnedFd) -> io::Result<bool> {
 async fn answer(places: &Places, watch: &mut Watch) -> anyhow::Result<Option<Client>> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        match Client::connect_first(&places.owner_socket(), &places.bus_socket()).await {
+        match Client::connect_to(places).await {
             Ok(client) => return Ok(Some(client)),
             Err(ClientError::NotRunning { source, .. }) => {
                 // Between bind(2) and listen(2) nothing tells; that moment is waited out.

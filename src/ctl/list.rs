@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::ask::{connect, facts, pattern, problem};
 use super::cli::List;
 use super::exit::{Exit, Problem};
-use super::screen::{Screen, Tone, clean_line};
+use super::screen::{Screen, Tone, clean_line, plural};
 use super::table::Table;
 use super::{status, time};
 use crate::bus::client::UnitRow;
@@ -127,10 +127,6 @@ fn render(listed: &[Listed], known: usize, screen: Screen) -> String {
     }
     out.push_str(". LOAD: whether the file could be read; ACTIVE: the state; SUB: in detail.\n");
     out
-}
-
-const fn plural(count: usize) -> &'static str {
-    if count == 1 { "" } else { "s" }
 }
 
 /// `list-jobs`.

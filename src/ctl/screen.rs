@@ -90,6 +90,11 @@ impl Screen {
     }
 }
 
+/// The end of a word that is counted.
+pub(super) fn plural<N: From<u8> + PartialEq>(count: N) -> &'static str {
+    if count == N::from(1) { "" } else { "s" }
+}
+
 /// See [`Screen::tint`].
 pub(super) fn tint(colour: bool, tone: Tone, text: &str) -> String {
     let code = match tone {

@@ -2,7 +2,7 @@
 //! in [`super::ask`].
 
 use super::facts::Facts;
-use super::screen::{Tone, clean_line, ellipsize, tint};
+use super::screen::{Tone, clean_line, ellipsize, plural, tint};
 use super::time;
 use super::tree::Tree;
 use crate::bus::client::ProcessRow;
@@ -339,10 +339,6 @@ pub(super) fn exit(facts: &Facts) -> Option<String> {
         3 => format!("main process killed by {}, core dumped", signal()),
         _ => return None,
     })
-}
-
-const fn plural(count: u64) -> &'static str {
-    if count == 1 { "" } else { "s" }
 }
 
 /// Width of the labels at the left.

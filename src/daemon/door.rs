@@ -112,12 +112,12 @@ impl Daemon {
                 {
                     return Err(Denial::Failed("Aether is being stopped".to_owned()));
                 }
-                self.load(unit)?;
                 if matches!(request, Request::Restart { .. }) {
                     // It was changed on disk because it is to run differently.
-                    self.define(unit)?;
+                    self.load_anew(unit)
+                } else {
+                    self.load(unit)
                 }
-                Ok(())
             }
             Request::ResetFailed { unit: None } | Request::Cancel { .. } => Ok(()),
         }

@@ -61,12 +61,7 @@ impl Library {
 
     /// Every unit that has a file, templates included.
     pub(super) fn names(&self) -> Vec<UnitName> {
-        let mut names: Vec<UnitName> = self
-            .directories
-            .iter()
-            .flat_map(|directory| list(directory))
-            .filter_map(|name| name.parse().ok())
-            .collect();
+        let mut names = unitfile::names(&self.directories);
         names.sort();
         names.dedup();
         names
@@ -186,6 +181,15 @@ impl Daemon {
     /// Reads the unit and everything it needs, and tells the engine. A unit that runs keeps the
     /// definition it was started with until `daemon-reload`.
     pub(super) fn load(&mut self, name: &UnitName) -> Result<(), Denial> {
+        self.load_with_needs(name, false)
+    }
+
+    /// As [`Self::load`]; and the unit itself, if it runs, is to be what its files say now.
+    pub(super) fn load_anew(&mut self, name: &UnitName) -> Result<(), Denial> {
+        self.load_with_needs(name, true)
+    }
+
+    fn load_with_needs(&mut self, name: &UnitName, anew: bool) -> Result<(), Denial> {
         no_template(name)?;
         let mut todo = vec![name.clone()];
         let mut seen = BTreeSet::new();
@@ -193,7 +197,7 @@ impl Daemon {
             if seen.len() >= MAX_CLOSURE || !seen.insert(next.clone()) {
                 continue;
             }
-            if self.is_busy(&next) {
+            if self.is_busy(&next) && !(anew && next == *name) {
                 continue;
             }
             match self.define(&next) {
@@ -224,9 +228,7 @@ impl Daemon {
         no_template(name)?;
         let (reading, result) = self.library.look(name);
         let mut unit = result?;
-        if self.tree.kind() != Kind::None {
-            imply(&mut unit);
-        }
+        self.imply(&mut unit);
         Ok(UnitFacts {
             load_state: reading.state,
             diagnostics: reading.diagnostics,
@@ -245,9 +247,7 @@ impl Daemon {
     /// Reads one unit's files and tells the engine what they say, when that is new.
     pub(super) fn define(&mut self, name: &UnitName) -> Result<Arc<Unit>, Denial> {
         let mut unit = self.library.load(name)?;
-        if self.tree.kind() != Kind::None {
-            imply(&mut unit);
-        }
+        self.imply(&mut unit);
         if let Some(known) = self.engine.definition(name)
             && **known == unit
         {
@@ -262,20 +262,7 @@ impl Daemon {
         }
         Ok(Arc::new(unit))
     }
-}
 
-fn no_template(name: &UnitName) -> Result<(), Denial> {
-    if !name.is_template() {
-        return Ok(());
-    }
-    Err(Denial::Failed(format!(
-        "{name} is a template; name an instance, such as {}@x.{}",
-        name.prefix(),
-        name.kind().suffix()
-    )))
-}
-
-impl Daemon {
     /// Limits hold for what runs already as soon as its new definition does (systemctl(1),
     /// daemon-reload); all else waits for the next start.
     fn limit_anew(&mut self, unit: &Unit) {
@@ -290,20 +277,32 @@ impl Daemon {
             }
         }
     }
-}
 
-/// What every unit with an MCP server has beside what its file says: the hub is wanted, and comes
-/// first, so that the agent's first request finds its tools.
-fn imply(unit: &mut Unit) {
-    let Ok(hub) = HUB.parse::<UnitName>() else {
-        return;
-    };
-    if unit.mcp.tools.is_empty() || unit.name == hub {
-        return;
-    }
-    for list in [&mut unit.relations.wants, &mut unit.relations.after] {
-        if !list.contains(&hub) {
-            list.push(hub.clone());
+    /// What every unit with an MCP server has beside what its file says: the hub is wanted, and
+    /// comes first, so that the agent's first request finds its tools. Without cgroups there are no
+    /// such servers.
+    fn imply(&self, unit: &mut Unit) {
+        let Ok(hub) = HUB.parse::<UnitName>() else {
+            return;
+        };
+        if self.tree.kind() == Kind::None || unit.mcp.tools.is_empty() || unit.name == hub {
+            return;
+        }
+        for list in [&mut unit.relations.wants, &mut unit.relations.after] {
+            if !list.contains(&hub) {
+                list.push(hub.clone());
+            }
         }
     }
+}
+
+fn no_template(name: &UnitName) -> Result<(), Denial> {
+    if !name.is_template() {
+        return Ok(());
+    }
+    Err(Denial::Failed(format!(
+        "{name} is a template; name an instance, such as {}@x.{}",
+        name.prefix(),
+        name.kind().suffix()
+    )))
 }

@@ -411,12 +411,14 @@ fn share(
             .gid(name, |owner| keeps_files(workshop, owner))
             .map_err(broke("user", "cannot allocate a group for the workspace"))?;
         who.groups.push(gid);
-        let uid = own_uid();
+        let owner = Owner {
+            gid,
+            ..Owner::ourselves()
+        };
         // What is made in it belongs to the group too.
-        (Owner { uid, gid }, 0o2770)
+        (owner, 0o2770)
     } else {
-        let (uid, gid) = (own_uid(), own_gid());
-        (Owner { uid, gid }, 0o700)
+        (Owner::ourselves(), 0o700)
     };
     directory_beneath(&root, Path::new(name), owner, mode).map_err(broke(
         "directory",
@@ -568,13 +570,10 @@ fn write_files(
 ) -> Result<(), Failure> {
     let root = workshop.places.unit_runtime(&unit.name);
     let state = workshop.places.unit_state(&unit.name);
-    let (parents, system) = (
-        owner,
-        Owner {
-            uid: own_uid(),
-            gid: owner.gid,
-        },
-    );
+    let system = Owner {
+        gid: owner.gid,
+        ..Owner::ourselves()
+    };
     for file in files {
         let cannot = || broke("files", format!("cannot write {}", file.path.display()));
         let (base, relative) = if let Ok(relative) = file.path.strip_prefix(&root) {
@@ -588,7 +587,7 @@ fn write_files(
             ));
         };
         // What is not the agent's to change is root's, and the agent's group may read it.
-        let (owner, mode) = if file.locked {
+        let (by, mode) = if file.locked {
             (system, file.mode | (file.mode & 0o400) >> 3)
         } else {
             (owner, file.mode)
@@ -597,8 +596,8 @@ fn write_files(
         write_beneath(
             base,
             relative,
-            (owner, mode),
-            parents,
+            (by, mode),
+            owner,
             file.content.as_bytes(),
             file.keep,
         )

@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 
 use crate::sys::file::{Owner, directory_beneath, move_beneath, remove_beneath};
-use crate::sys::user::{own_gid, own_uid};
 
 /// Name of the trash below each root; a root is one file system, so that moving is a rename.
 const TRASH: &str = ".trash";
@@ -27,11 +26,7 @@ impl Sweeper {
     pub(crate) fn start(roots: &[&Path]) -> io::Result<Self> {
         let (orders, incoming) = mpsc::channel::<(PathBuf, PathBuf)>();
         for root in roots {
-            let owner = Owner {
-                uid: own_uid(),
-                gid: own_gid(),
-            };
-            directory_beneath(root, Path::new(TRASH), owner, 0o700)?;
+            directory_beneath(root, Path::new(TRASH), Owner::ourselves(), 0o700)?;
             let trash = root.join(TRASH);
             for entry in std::fs::read_dir(&trash)? {
                 let name = PathBuf::from(entry?.file_name());

@@ -174,8 +174,8 @@ impl Supervisor for Link {
     fn status<'a>(&'a self, asker: &'a UnitName, unit: &'a UnitName) -> Asking<'a, Status> {
         Box::pin(async move {
             let client = self.client()?;
-            // To ask aetherd for one unit is to have it look for that unit's file and keep what it
-            // found, so it is asked for none but those that it lists.
+            // To ask aetherd for one unit is to have it look for that unit's files, so it is asked
+            // for none but those that it lists, whatever names an agent thinks of.
             if unit != asker && !is_listed(&client, unit).await? {
                 return Err(Unanswered::Refused(format!(
                     "there is no unit {unit}; list_agents names them"

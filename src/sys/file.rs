@@ -15,6 +15,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
 
 use super::trusted::open_trusted;
+use super::user::{own_gid, own_uid};
 
 /// Who owns what is made, and how it is protected.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +24,17 @@ pub struct Owner {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+}
+
+impl Owner {
+    /// The manager's own user.
+    #[must_use]
+    pub fn ourselves() -> Self {
+        Self {
+            uid: own_uid(),
+            gid: own_gid(),
+        }
+    }
 }
 
 fn walk(directory: BorrowedFd<'_>, part: &Path) -> nix::Result<OwnedFd> {
@@ -317,13 +329,6 @@ fn hoist(
 mod tests {
     use super::*;
 
-    fn me() -> Owner {
-        Owner {
-            uid: crate::sys::user::own_uid(),
-            gid: crate::sys::user::own_gid(),
-        }
-    }
-
     #[test]
     fn writes_replaces_and_keeps() {
         let place = tempfile::tempdir().unwrap();
@@ -331,8 +336,8 @@ mod tests {
             write_beneath(
                 place.path(),
                 Path::new("a/b/c.json"),
-                (me(), 0o600),
-                me(),
+                (Owner::ourselves(), 0o600),
+                Owner::ourselves(),
                 text.as_bytes(),
                 keep,
             )
@@ -424,8 +429,8 @@ mod tests {
         let result = write_beneath(
             place.path(),
             Path::new("a/c.json"),
-            (me(), 0o600),
-            me(),
+            (Owner::ourselves(), 0o600),
+            Owner::ourselves(),
             b"x",
             false,
         );
@@ -434,8 +439,8 @@ mod tests {
         let up = write_beneath(
             place.path(),
             Path::new("../c.json"),
-            (me(), 0o600),
-            me(),
+            (Owner::ourselves(), 0o600),
+            Owner::ourselves(),
             b"x",
             false,
         );
@@ -447,8 +452,8 @@ mod tests {
         write_beneath(
             place.path(),
             Path::new("c.json"),
-            (me(), 0o600),
-            me(),
+            (Owner::ourselves(), 0o600),
+            Owner::ourselves(),
             b"x",
             false,
         )

@@ -7,6 +7,7 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use crate::name::UnitName;
 use crate::place::Places;
 use crate::unit::SpecifierFacts;
 use crate::unit::search::Content;
@@ -28,6 +29,17 @@ pub fn list(directory: &Path) -> Vec<String> {
     };
     entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect()
+}
+
+/// The units that have a file in one of these directories, templates included; who has several is
+/// named several times.
+#[must_use]
+pub fn names(directories: &[PathBuf]) -> Vec<UnitName> {
+    directories
+        .iter()
+        .flat_map(|directory| list(directory))
+        .filter_map(|file| file.parse().ok())
         .collect()
 }
 

@@ -369,16 +369,12 @@ impl Loader<'_> {
             .collect();
         if hidden > 0 {
             let path = sources.first().map(|source| source.path.clone());
-            diagnostics.push(Diagnostic {
-                severity: Severity::Error,
-                path: path.unwrap_or_default(),
-                line: 0,
-                column: 0,
-                width: 0,
-                excerpt: String::new(),
-                message: format!("{hidden} more problems are not shown"),
-                help: None,
-            });
+            diagnostics.push(Diagnostic::of_file(
+                Severity::Error,
+                path.unwrap_or_default(),
+                format!("{hidden} more problems are not shown"),
+                None,
+            ));
         }
         let Draft {
             kind,

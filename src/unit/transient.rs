@@ -5,7 +5,6 @@
 //! other. Read next: [`super::assemble`].
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::name::UnitType;
@@ -204,16 +203,7 @@ fn resolve(kind: UnitType, property: &str) -> Result<(Section, &'static str), Bo
 }
 
 fn finding(message: String, help: Option<String>) -> Diagnostic {
-    Diagnostic {
-        severity: Severity::Error,
-        path: Path::new("(command line)").to_owned(),
-        line: 0,
-        column: 0,
-        width: 0,
-        excerpt: String::new(),
-        message,
-        help,
-    }
+    Diagnostic::of_file(Severity::Error, "(command line)", message, help)
 }
 
 #[cfg(test)]

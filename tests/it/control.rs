@@ -1,6 +1,6 @@
 //! Plain commands as agents and services, under a live Aether. Needs root and a cgroup2 mount.
 
-use crate::live::Aether;
+use crate::live::{Aether, until};
 
 fn sleeper(extra: &str) -> String {
     format!("[Agent]\nRuntime=command\nExecStart=/bin/sleep infinity\n{extra}\n[MCP]\nTools=\n")
@@ -331,14 +331,10 @@ fn a_process_that_stopped_itself_can_be_stopped() {
     aether.ctl(&["start", "z"]);
     aether.wait_line("z", |line| line.ends_with("stdout F ready"));
     let pid = aether.properties("z").number("MainPID").unwrap();
-    let until = std::time::Instant::now() + crate::live::PATIENCE;
-    while !std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .unwrap()
-        .contains(") T ")
-    {
-        assert!(std::time::Instant::now() < until, "it does not stop itself");
-        std::thread::yield_now();
-    }
+    until("it has stopped itself", || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        stat.contains(") T ")
+    });
     aether.ctl(&["stop", "z"]);
     let now = aether.wait_state("z", "inactive", "");
     assert_eq!(now.text("Result"), "success");

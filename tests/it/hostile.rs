@@ -2,9 +2,10 @@
 
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::live::{Aether, signal};
+use crate::live::{Aether, signal, until};
 
 /// Connects to a socket until there is no room to wait, then holds on until its input ends. Where
 /// its descriptors do not suffice, a child goes on.
@@ -140,17 +141,7 @@ fn temporary_files_are_not_where_the_snapshots_are_and_go_with_the_unit() {
     aether.ctl(&["stop", "t", "r.service"]);
     aether.wait_state("t", "inactive", "");
     aether.wait_state("r.service", "inactive", "");
-    let gone = |path: &std::path::Path| {
-        let until = std::time::Instant::now() + crate::live::PATIENCE;
-        while path.exists() {
-            assert!(
-                std::time::Instant::now() < until,
-                "{} stays",
-                path.display()
-            );
-            std::thread::yield_now();
-        }
-    };
+    let gone = |path: &Path| until(&format!("{} is gone", path.display()), || !path.exists());
     gone(&state.join("unit/t.agent/tmp"));
     gone(&run.join("directory/snapshot"));
     gone(&run.join("unit/t.agent"));

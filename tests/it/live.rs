@@ -399,6 +399,15 @@ pub(crate) fn cgroup2() -> PathBuf {
     PathBuf::from(format!("{mount}{}", path.trim_end_matches('/')))
 }
 
+/// Waits until this is so.
+pub(crate) fn until(what: &str, is: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !is() {
+        assert!(std::time::Instant::now() < deadline, "not yet: {what}");
+        std::thread::yield_now();
+    }
+}
+
 /// Sends a signal to a process that a test started.
 pub(crate) fn signal(pid: u32, name: &str) {
     let status = Command::new("kill")

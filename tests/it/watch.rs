@@ -1,13 +1,23 @@
 //! `start --follow` and `--wait`: a unit is watched until it ends. Under a live Aether; needs root.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
+use std::process::{Child, ChildStdout, Stdio};
 
 use crate::live::{Aether, signal};
 
 /// An agent that goes on until it is stopped.
 const LONG: &str =
     "[Agent]\nRuntime=command\nExecStart=/bin/sh -c 'echo ready; exec sleep 1000'\n[MCP]\nTools=\n";
+
+/// Reads the child's standard output until this was said; the rest of it, and what was read.
+fn read_until(child: &mut Child, word: &str) -> (BufReader<ChildStdout>, String) {
+    let mut said = String::new();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    while !said.contains(word) {
+        assert!(stdout.read_line(&mut said).unwrap() > 0, "{said}");
+    }
+    (stdout, said)
+}
 
 #[test]
 fn a_followed_start_shows_everything_and_ends_with_the_unit() {
@@ -64,11 +74,7 @@ fn who_stops_watching_is_told_apart_from_a_good_end() {
             .spawn()
             .unwrap();
         // It says so once it watches.
-        let mut said = String::new();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        while !said.contains("Started long.agent.") {
-            assert!(stdout.read_line(&mut said).unwrap() > 0, "{said}");
-        }
+        let _stdout = read_until(&mut child, "Started long.agent.");
         signal(child.id(), name);
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(code), "{line:?} {name}");
@@ -87,12 +93,7 @@ fn a_followed_start_ends_with_its_reader() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut line = String::new();
-    let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    while !line.contains("ready") {
-        assert!(stdout.read_line(&mut line).unwrap() > 0, "{line}");
-    }
-    drop(stdout);
+    drop(read_until(&mut child, "ready"));
     assert_eq!(child.wait().unwrap().code(), Some(0));
     aether.wait_state("long", "active", "running");
 }
@@ -114,11 +115,7 @@ fn watching_outlives_the_daemon() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut said = String::new();
-    let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    while !said.contains("ready") {
-        assert!(stdout.read_line(&mut said).unwrap() > 0, "{said}");
-    }
+    let (mut stdout, mut said) = read_until(&mut child, "ready");
     aether.kill_daemon();
     std::fs::write(go, "").unwrap();
     while stdout.read_line(&mut said).unwrap() > 0 {}

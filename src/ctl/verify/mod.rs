@@ -16,7 +16,7 @@ use self::order::Neighbours;
 use self::place::Written;
 use super::exit::{Exit, Problem};
 use super::find::{self, Target};
-use super::screen::{Screen, Tone, clean, tint};
+use super::screen::{Screen, Tone, clean, plural, tint};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::name::UnitName;
 use crate::place::Places;
@@ -138,7 +138,6 @@ pub(super) fn render(diagnostic: &Diagnostic, colour: bool) -> String {
 }
 
 fn summary(errors: usize, warnings: usize) -> String {
-    let plural = |count: usize| if count == 1 { "" } else { "s" };
     format!(
         "{errors} error{}, {warnings} warning{}",
         plural(errors),

@@ -11,7 +11,7 @@ use crate::ctl::find::{Target, nearest_unit};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::name::UnitName;
 use crate::place::Places;
-use crate::sys::unitfile::{directories, list, read, specifiers};
+use crate::sys::unitfile::{directories, list, names, read, specifiers};
 use crate::unit::search::{self, Found};
 use crate::unit::{Relations, Source, Unit, load};
 
@@ -115,12 +115,7 @@ impl<'a> Neighbours<'a> {
         key: &str,
         other: &UnitName,
     ) -> Diagnostic {
-        let names: Vec<UnitName> = self
-            .directories
-            .iter()
-            .flat_map(|directory| list(directory))
-            .filter_map(|file| file.parse().ok())
-            .collect();
+        let names = names(&self.directories);
         let help = nearest_unit(other, names.iter().chain(self.units.keys()))
             .map(|near| format!("did you mean {near}?"));
         let message = format!("{key}=: there is no unit file for {other}");

@@ -104,16 +104,7 @@ impl Written {
         let found = place.and_then(|place| Some((self.documents.get(place.document)?, place.span)));
         match found {
             Some((document, span)) => document.diagnose(severity, span, message, help),
-            None => Diagnostic {
-                severity,
-                path: self.path.clone(),
-                line: 0,
-                column: 0,
-                width: 0,
-                excerpt: String::new(),
-                message,
-                help,
-            },
+            None => Diagnostic::of_file(severity, &self.path, message, help),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use std::path::Path;
+
 use super::*;
 use crate::unit::syntax;
 use crate::unit::{Loaded, Source, SpecifierFacts, load};
