@@ -59,6 +59,7 @@ mod record;
 mod snapshot;
 mod sweep;
 mod users;
+mod who;
 
 pub use begin::main;
 
