@@ -22,11 +22,27 @@ pub enum UnitType {
     Service,
     /// A synchronisation point, as in systemd.target(5).
     Target,
+    /// A branch of the tree of cgroups, as in systemd.slice(5).
+    Slice,
+    /// Starts another unit when its time has come, as in systemd.timer(5).
+    Timer,
+    /// Starts another unit when somebody connects, as in systemd.socket(5).
+    Socket,
+    /// Starts another unit when something happens to a path, as in systemd.path(5).
+    Path,
 }
 
 impl UnitType {
     /// Every type, in the order in which lists show them.
-    pub const ALL: [Self; 3] = [Self::Agent, Self::Service, Self::Target];
+    pub const ALL: [Self; 7] = [
+        Self::Agent,
+        Self::Service,
+        Self::Target,
+        Self::Slice,
+        Self::Timer,
+        Self::Socket,
+        Self::Path,
+    ];
 
     /// The suffix without its dot.
     #[must_use]
@@ -35,6 +51,10 @@ impl UnitType {
             Self::Agent => "agent",
             Self::Service => "service",
             Self::Target => "target",
+            Self::Slice => "slice",
+            Self::Timer => "timer",
+            Self::Socket => "socket",
+            Self::Path => "path",
         }
     }
 }
@@ -65,7 +85,9 @@ pub enum NameError {
         found: char,
     },
     /// No suffix, or one that is not a unit type of ours.
-    #[error("unit name {0:?} does not end in .agent, .service or .target")]
+    #[error(
+        "unit name {0:?} does not end in .agent, .service, .target, .slice, .timer, .socket or .path"
+    )]
     Suffix(String),
 }
 
@@ -227,7 +249,7 @@ mod tests {
             "a/b.agent",
             "a b.agent",
             "a",
-            "a.timer",
+            "a.mount",
             "..agent",
             "@x.agent",
         ] {

@@ -20,14 +20,11 @@ pub(super) fn unit_name(text: &str) -> Result<UnitName, Failure> {
 }
 
 pub(super) fn job_mode(text: &str) -> Result<JobMode, Failure> {
-    match text {
-        "replace" => Ok(JobMode::Replace),
-        "fail" => Ok(JobMode::Fail),
-        "ignore-dependencies" => Ok(JobMode::IgnoreDependencies),
-        _ => Err(Failure::invalid(format!(
-            "mode is replace, fail or ignore-dependencies, not {text:?}"
-        ))),
-    }
+    let known = JobMode::WORDS.iter().find(|(word, _)| *word == text);
+    known.map(|(_, mode)| *mode).ok_or_else(|| {
+        let words: Vec<&str> = JobMode::WORDS.iter().map(|(word, _)| *word).collect();
+        Failure::invalid(format!("mode is one of {}, not {text:?}", words.join(", ")))
+    })
 }
 
 /// An option that is not known is refused rather than ignored.

@@ -18,13 +18,30 @@ use crate::engine::event::{
 use crate::engine::view::{ActiveState, FreezerState, Outcome, View};
 use crate::name::{Invocation, JobId, UnitName};
 use crate::plan::{Enforcement, Failure};
-use crate::unit::{Agent, Mcp, RuntimeKind, Sandbox, StartLimit, Unit};
+use crate::unit::{RuntimeKind, Unit};
 
 pub(crate) fn name(text: &str) -> UnitName {
     text.parse().unwrap()
 }
 
 /// A unit with something in every field that is shown.
+fn definition(name: &UnitName, file: &str) -> Unit {
+    let mut unit = Unit::unwritten(name.clone());
+    unit.fragment = Some(PathBuf::from("/etc/aether/units").join(file));
+    unit.drop_ins = vec!["/etc/aether/units/x.conf".into()];
+    unit.transient = true;
+    unit.description = format!("about {name}");
+    unit.documentation = vec!["man:x(1)".to_owned()];
+    unit.service = None;
+    if let Some(agent) = &mut unit.agent {
+        agent.runtime = RuntimeKind::ClaudeCode;
+        "a secret".clone_into(&mut agent.goal);
+        agent.workspace = Some("shop".to_owned());
+        agent.terminal = true;
+    }
+    unit
+}
+
 pub(crate) fn facts(unit: &str) -> UnitFacts {
     let name = name(unit);
     let now = Now {
@@ -33,42 +50,7 @@ pub(crate) fn facts(unit: &str) -> UnitFacts {
     };
     UnitFacts {
         load_state: "loaded",
-        unit: Some(Arc::new(Unit {
-            name: name.clone(),
-            fragment: Some(PathBuf::from("/etc/aether/units").join(unit)),
-            drop_ins: vec!["/etc/aether/units/x.conf".into()],
-            transient: true,
-            description: format!("about {name}"),
-            documentation: vec!["man:x(1)".to_owned()],
-            relations: crate::unit::Relations::default(),
-            start_limit: StartLimit::default(),
-            service: None,
-            agent: Some(Agent {
-                runtime: RuntimeKind::ClaudeCode,
-                runtime_binary: None,
-                goal: "a secret".to_owned(),
-                model: None,
-                role: None,
-                workspace: Some("shop".to_owned()),
-                terminal: true,
-                allowed_tools: vec![],
-                permission_mode: None,
-            }),
-            sandbox: Sandbox {
-                policy: "none".to_owned(),
-                read_only_paths: vec![],
-                read_write_paths: vec![],
-                exec_paths: vec![],
-                connect_tcp: None,
-                bind_tcp: None,
-                require: vec![],
-            },
-            mcp: Mcp {
-                tools: vec![],
-                servers: vec![],
-            },
-            install: crate::unit::Install::default(),
-        })),
+        unit: Some(Arc::new(definition(&name, unit))),
         diagnostics: vec![],
         view: Some(View {
             name: name.clone(),

@@ -10,6 +10,8 @@ use crate::plan::{Enforcement, Failure};
 use crate::runtime::{TurnResult, Verdict};
 use crate::unit::Unit;
 
+pub use crate::unit::JobMode;
+
 /// The two clocks, read once per event by the daemon.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Now {
@@ -272,19 +274,6 @@ pub enum Request {
         /// Which.
         job: JobId,
     },
-}
-
-/// What to do about jobs that are in the way (systemctl(1), `--job-mode`).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum JobMode {
-    /// Replace conflicting jobs.
-    #[default]
-    Replace,
-    /// Fail if a conflicting job is pending.
-    Fail,
-    /// This unit only: neither requirements nor order.
-    IgnoreDependencies,
 }
 
 /// Which processes a signal goes to.

@@ -123,7 +123,9 @@ impl Step<'_> {
             KillMode::Mixed | KillMode::Process if main.is_some() && control.is_none() => {
                 Whom::Main
             }
-            KillMode::ControlGroup | KillMode::Mixed | KillMode::Process => Whom::All,
+            KillMode::ControlGroup | KillMode::Mixed | KillMode::Process | KillMode::None => {
+                Whom::All
+            }
         };
         self.disarm();
         self.ask_to_end(service, whom);

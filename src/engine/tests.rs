@@ -1,7 +1,5 @@
 //! Examples: one sentence each, one engine, no world.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::engine::event::*;
@@ -25,74 +23,14 @@ pub(super) fn command(program: &str) -> Command {
 }
 
 pub(super) fn service(text: &str) -> Unit {
-    Unit {
-        name: name(text),
-        fragment: None,
-        drop_ins: vec![],
-        transient: false,
-        description: text.into(),
-        documentation: vec![],
-        relations: Relations::default(),
-        start_limit: StartLimit::default(),
-        service: Some(Service {
-            start: StartType::Exec,
-            exec_start_pre: vec![],
-            exec_start: vec![command("main")],
-            exec_start_post: vec![],
-            exec_stop: vec![],
-            exec_stop_post: vec![],
-            remain_after_exit: false,
-            restart: Restart::No,
-            restart_sec: Duration::from_millis(100),
-            restart_steps: 0,
-            restart_max_delay: None,
-            success_exit: ExitSet::default(),
-            restart_prevent_exit: ExitSet::default(),
-            timeout_start: Some(Duration::from_secs(90)),
-            timeout_stop: Some(Duration::from_secs(80)),
-            runtime_max: None,
-            kill_mode: KillMode::ControlGroup,
-            kill_signal: 15,
-            oom_policy: OomPolicy::Stop,
-            exec: Exec {
-                user: None,
-                group: None,
-                supplementary_groups: vec![],
-                dynamic_user: false,
-                working_directory: None,
-                environment: BTreeMap::new(),
-                environment_files: vec![],
-                pass_environment: vec![],
-                umask: 0o22,
-                nice: None,
-                oom_score_adjust: None,
-                limits: BTreeMap::new(),
-                state_directories: vec![],
-                runtime_directories: vec![],
-                no_new_privileges: true,
-                capability_bounding: None,
-                ambient_capabilities: vec![],
-                log_max_bytes: 0,
-                log_max_files: 0,
-            },
-            resources: Resources::default(),
-        }),
-        agent: None,
-        sandbox: Sandbox {
-            policy: "none".into(),
-            read_only_paths: Vec::<PathBuf>::new(),
-            read_write_paths: vec![],
-            exec_paths: vec![],
-            connect_tcp: None,
-            bind_tcp: None,
-            require: vec![],
-        },
-        mcp: Mcp {
-            tools: vec![],
-            servers: vec![],
-        },
-        install: Install::default(),
+    let mut unit = Unit::unwritten(name(text));
+    if let Some(service) = &mut unit.service {
+        service.exec_start = vec![command("main")];
+        service.timeout_stop = Some(Duration::from_secs(80));
+        service.timeout_abort = service.timeout_stop;
+        service.timeout_start = Some(Duration::from_secs(90));
     }
+    unit
 }
 
 pub(super) fn agent(text: &str) -> Unit {
@@ -100,17 +38,7 @@ pub(super) fn agent(text: &str) -> Unit {
     let own = unit.service.as_mut().unwrap();
     own.exec_start = vec![];
     own.restart = Restart::OnFailure;
-    unit.agent = Some(Agent {
-        runtime: RuntimeKind::ClaudeCode,
-        runtime_binary: None,
-        goal: "mend it".into(),
-        model: None,
-        role: None,
-        workspace: None,
-        terminal: false,
-        allowed_tools: vec![],
-        permission_mode: None,
-    });
+    unit.agent.as_mut().unwrap().runtime = RuntimeKind::ClaudeCode;
     unit
 }
 

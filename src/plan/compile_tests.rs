@@ -1,13 +1,8 @@
 //! What plans look like, and what they may never look like.
 
-use std::time::Duration;
-
 use super::*;
 use crate::plan::{StepName, render};
-use crate::unit::{
-    Agent, Install, KillMode, Mcp, OomPolicy, Relations, Resources, Restart, RuntimeKind, Sandbox,
-    Service, StartLimit, StartType,
-};
+use crate::unit::Resources;
 
 fn exec() -> Exec {
     Exec {
@@ -33,32 +28,6 @@ fn exec() -> Exec {
     }
 }
 
-fn service(commands: Vec<Command>) -> Service {
-    Service {
-        start: StartType::Exec,
-        exec_start_pre: vec![],
-        exec_start: commands,
-        exec_start_post: vec![],
-        exec_stop: vec![],
-        exec_stop_post: vec![],
-        remain_after_exit: false,
-        restart: Restart::No,
-        restart_sec: Duration::ZERO,
-        restart_steps: 0,
-        restart_max_delay: None,
-        success_exit: crate::unit::ExitSet::default(),
-        restart_prevent_exit: crate::unit::ExitSet::default(),
-        timeout_start: None,
-        timeout_stop: None,
-        runtime_max: None,
-        kill_mode: KillMode::ControlGroup,
-        kill_signal: 15,
-        oom_policy: OomPolicy::Stop,
-        exec: exec(),
-        resources: Resources::default(),
-    }
-}
-
 fn command(line: &str) -> Command {
     let argv: Vec<String> = line.split(' ').map(str::to_owned).collect();
     Command {
@@ -70,43 +39,17 @@ fn command(line: &str) -> Command {
 
 fn unit(name: &str, line: &str) -> Unit {
     let name: UnitName = name.parse().unwrap();
-    let agent = (name.kind() == crate::name::UnitType::Agent).then(|| Agent {
-        runtime: RuntimeKind::Command,
-        runtime_binary: None,
-        goal: String::new(),
-        model: None,
-        role: None,
-        workspace: None,
-        terminal: false,
-        allowed_tools: vec![],
-        permission_mode: None,
-    });
-    Unit {
-        description: name.to_string(),
-        name,
-        fragment: None,
-        drop_ins: vec![],
-        transient: false,
-        documentation: vec![],
-        relations: Relations::default(),
-        start_limit: StartLimit::default(),
-        service: Some(service(vec![command(line)])),
-        agent,
-        sandbox: Sandbox {
-            policy: "tiny".to_owned(),
-            read_only_paths: vec!["-/srv/docs".into()],
-            read_write_paths: vec![],
-            exec_paths: vec![],
-            connect_tcp: None,
-            bind_tcp: Some(vec![8080]),
-            require: vec![],
-        },
-        mcp: Mcp {
-            tools: vec![],
-            servers: vec![],
-        },
-        install: Install::default(),
+    let mut unit = Unit::unwritten(name);
+    unit.sandbox.policy = "tiny".to_owned();
+    unit.sandbox.read_only_paths = vec!["-/srv/docs".into()];
+    unit.sandbox.bind_tcp = Some(vec![8080]);
+    unit.mcp.tools = vec![];
+    if let Some(service) = &mut unit.service {
+        service.exec_start = vec![command(line)];
+        service.exec = exec();
+        service.resources = Resources::default();
     }
+    unit
 }
 
 fn launch(line: &str) -> Launch {

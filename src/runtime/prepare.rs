@@ -100,95 +100,19 @@ pub(super) fn failure(step: &str, detail: String, help: Option<&str>) -> Failure
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::collections::BTreeMap;
-    use std::time::Duration;
 
     use super::*;
-    use crate::unit::{
-        Agent, Command, Exec, ExitSet, Install, KillMode, Mcp, OomPolicy, Relations, Resources,
-        Restart, Sandbox, Service, StartLimit, StartType,
-    };
+    use crate::unit::Command;
 
     /// An agent of Claude Code with this goal.
     pub(crate) fn agent(goal: &str) -> Unit {
-        Unit {
-            name: "coder.agent".parse().unwrap(),
-            fragment: None,
-            drop_ins: vec![],
-            transient: false,
-            description: "coder.agent".into(),
-            documentation: vec![],
-            relations: Relations::default(),
-            start_limit: StartLimit::default(),
-            service: Some(Service {
-                start: StartType::Exec,
-                exec_start_pre: vec![],
-                exec_start: vec![],
-                exec_start_post: vec![],
-                exec_stop: vec![],
-                exec_stop_post: vec![],
-                remain_after_exit: false,
-                restart: Restart::OnFailure,
-                restart_sec: Duration::from_millis(100),
-                restart_steps: 0,
-                restart_max_delay: None,
-                success_exit: ExitSet::default(),
-                restart_prevent_exit: ExitSet::default(),
-                timeout_start: None,
-                timeout_stop: None,
-                runtime_max: None,
-                kill_mode: KillMode::ControlGroup,
-                kill_signal: 15,
-                oom_policy: OomPolicy::Stop,
-                exec: Exec {
-                    user: None,
-                    group: None,
-                    supplementary_groups: vec![],
-                    dynamic_user: true,
-                    working_directory: None,
-                    environment: BTreeMap::new(),
-                    environment_files: vec![],
-                    pass_environment: vec![],
-                    umask: 0o077,
-                    nice: None,
-                    oom_score_adjust: None,
-                    limits: BTreeMap::new(),
-                    state_directories: vec![],
-                    runtime_directories: vec![],
-                    no_new_privileges: true,
-                    capability_bounding: None,
-                    ambient_capabilities: vec![],
-                    log_max_bytes: 0,
-                    log_max_files: 0,
-                },
-                resources: Resources::default(),
-            }),
-            agent: Some(Agent {
-                runtime: RuntimeKind::ClaudeCode,
-                runtime_binary: None,
-                goal: goal.into(),
-                model: None,
-                role: None,
-                workspace: None,
-                terminal: false,
-                allowed_tools: vec![],
-                permission_mode: None,
-            }),
-            sandbox: Sandbox {
-                policy: "coding".into(),
-                read_only_paths: vec![],
-                read_write_paths: vec![],
-                exec_paths: vec![],
-                connect_tcp: None,
-                bind_tcp: None,
-                require: vec![],
-            },
-            mcp: Mcp {
-                tools: vec!["memory".into()],
-                servers: vec![],
-            },
-            install: Install::default(),
+        let mut unit = Unit::unwritten("coder.agent".parse().unwrap());
+        unit.mcp.tools = vec!["memory".into()];
+        if let Some(agent) = &mut unit.agent {
+            agent.runtime = RuntimeKind::ClaudeCode;
+            agent.goal = goal.into();
         }
+        unit
     }
 
     /// Facts that are all there.

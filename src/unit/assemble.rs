@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::name::{UnitName, UnitType};
 
+use super::complete::complete;
 use super::nearest::nearest;
 use super::registry::{self, Directive, Draft, Given, Note, Section, Shape};
 use super::specifier::SpecifierFacts;
@@ -40,18 +41,7 @@ pub struct Loaded {
 }
 
 /// Sections of systemd's other unit types.
-const FOREIGN_SECTIONS: [&str; 10] = [
-    "Automount",
-    "Mount",
-    "Path",
-    "Scope",
-    "Slice",
-    "Socket",
-    "Swap",
-    "Timer",
-    "Target",
-    "Device",
-];
+const FOREIGN_SECTIONS: [&str; 6] = ["Automount", "Mount", "Scope", "Swap", "Target", "Device"];
 /// Sections of a later version of this program. Without the last two a unit would be weaker than
 /// written.
 const LATER_SECTIONS: [(&str, bool); 3] =
@@ -147,7 +137,7 @@ impl Loader<'_> {
                         UnitType::Service => {
                             Some("write [Service], or name the file .agent".to_owned())
                         }
-                        UnitType::Target => None,
+                        _ => None,
                     };
                 }
                 format!("a .{} unit has no section [{name}]", kind.suffix())
@@ -376,38 +366,9 @@ impl Loader<'_> {
                 None,
             ));
         }
-        let Draft {
-            kind,
-            description,
-            documentation,
-            relations,
-            start_limit,
-            service,
-            agent,
-            sandbox,
-            mcp,
-            install,
-            tools_given: _,
-        } = self.draft;
-        let unit = Unit {
-            name: self.name.clone(),
-            fragment: sources.first().map(|source| source.path.clone()),
-            drop_ins: sources
-                .iter()
-                .skip(1)
-                .map(|source| source.path.clone())
-                .collect(),
-            transient: false,
-            description: description.unwrap_or_else(|| self.name.to_string()),
-            documentation,
-            relations,
-            start_limit,
-            service: (kind != UnitType::Target).then_some(service),
-            agent: (kind == UnitType::Agent).then_some(agent),
-            sandbox,
-            mcp,
-            install,
-        };
+        self.draft.timeout_start_given =
+            self.given.contains_key("TimeoutStartSec") || self.given.contains_key("TimeoutSec");
+        let unit = complete(self.name, self.draft, sources);
         Loaded {
             unit: (self.usable && !sources.is_empty()).then_some(unit),
             diagnostics,

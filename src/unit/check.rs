@@ -5,17 +5,125 @@ use crate::name::UnitType;
 
 use super::assemble::Loader;
 use super::syntax::Document;
-use super::{Restart, RuntimeKind, StartType};
+use super::{Restart, RuntimeKind, SocketKind, StartType};
 
 /// Says everything about the unit as a whole. A directive that was written and could not be read
 /// has had its diagnostic and is not said to be missing.
 pub(super) fn check(loader: &mut Loader<'_>, documents: &[Document]) {
-    if loader.name.kind() == UnitType::Target {
+    match loader.name.kind() {
+        UnitType::Service | UnitType::Agent => {
+            resolve_type(loader);
+            command(loader, documents);
+            restart(loader, documents);
+            user(loader, documents);
+        }
+        UnitType::Timer => {
+            let timer = &loader.draft.timer;
+            let never = timer.monotonic.is_empty()
+                && timer.calendar.is_empty()
+                && !timer.on_clock_change
+                && !timer.on_timezone_change;
+            let help = "write for example OnCalendar=daily or OnUnitActiveSec=1h";
+            let keys = ["OnCalendar", "OnActiveSec", "OnBootSec", "OnUnitActiveSec"];
+            nothing(
+                loader,
+                documents,
+                never,
+                &keys,
+                "the timer never elapses",
+                help,
+            );
+        }
+        UnitType::Path => {
+            let none = loader.draft.path.watches.is_empty();
+            let help = "write for example PathExists=/srv/go";
+            let keys = [
+                "PathExists",
+                "PathExistsGlob",
+                "PathChanged",
+                "PathModified",
+                "DirectoryNotEmpty",
+            ];
+            nothing(
+                loader,
+                documents,
+                none,
+                &keys,
+                "the path unit watches nothing",
+                help,
+            );
+        }
+        UnitType::Socket => {
+            let socket = &loader.draft.socket;
+            let none = socket.listen.is_empty();
+            let accept = socket.accept;
+            let help = "write for example ListenStream=/run/shop.sock";
+            let keys = [
+                "ListenStream",
+                "ListenDatagram",
+                "ListenSequentialPacket",
+                "ListenFIFO",
+                "ListenSpecial",
+            ];
+            let one = socket
+                .listen
+                .iter()
+                .all(|(kind, _)| matches!(kind, SocketKind::Stream | SocketKind::SequentialPacket));
+            let named = !socket.service.is_empty();
+            nothing(
+                loader,
+                documents,
+                none,
+                &keys,
+                "the socket listens on nothing",
+                help,
+            );
+            if accept && !one {
+                let message = "Accept=yes needs sockets that have connections".to_owned();
+                loader.refuse(documents, "Accept", message, "write Accept=no");
+            }
+            if accept && named {
+                let message = "Service= has no meaning with Accept=yes".to_owned();
+                let help = "name the template after the socket: NAME@.service";
+                loader.refuse(documents, "Service", message, help);
+            }
+        }
+        UnitType::Target | UnitType::Slice => {}
+    }
+}
+
+/// What `Type=` is when nobody wrote it (systemd.service(5)); but with us what has a command is
+/// `exec`.
+fn resolve_type(loader: &mut Loader<'_>) {
+    if loader.was_given("Type") {
         return;
     }
-    command(loader, documents);
-    restart(loader, documents);
-    user(loader, documents);
+    let service = &mut loader.draft.service;
+    if service.bus_name.is_some() {
+        service.start = StartType::Dbus;
+    } else if service.exec_start.is_empty()
+        && !service.exec_stop.is_empty()
+        && loader.name.kind() == UnitType::Service
+    {
+        service.start = StartType::Oneshot;
+    }
+}
+
+/// Refuses a unit in which nothing that makes it what it is has been written.
+fn nothing(
+    loader: &mut Loader<'_>,
+    documents: &[Document],
+    none: bool,
+    keys: &[&str],
+    message: &str,
+    help: &str,
+) {
+    if none && !keys.iter().any(|key| loader.failed(key)) {
+        let key = keys.iter().find(|key| loader.was_given(key)).unwrap_or(&"");
+        loader.refuse(documents, key, message.to_owned(), help);
+    } else if none {
+        loader.unusable();
+    }
 }
 
 fn command(loader: &mut Loader<'_>, documents: &[Document]) {
@@ -42,7 +150,14 @@ fn command(loader: &mut Loader<'_>, documents: &[Document]) {
         }
         return;
     }
-    if count == 0 && !loader.failed("ExecStart") && !loader.failed("Runtime") {
+    let only_stops =
+        start == StartType::Oneshot && service.remain_after_exit && !service.exec_stop.is_empty();
+    if start == StartType::Dbus && service.bus_name.is_none() && !loader.failed("BusName") {
+        let message = "Type=dbus needs BusName=".to_owned();
+        let help = "write the name that the service acquires: BusName=org.example.Shop";
+        loader.refuse(documents, "Type", message, help);
+    }
+    if count == 0 && !only_stops && !loader.failed("ExecStart") && !loader.failed("Runtime") {
         let help = "write ExecStart=/path/to/program";
         let (key, message, help) = if loader.was_given("ExecStart") {
             (

@@ -15,17 +15,25 @@
 #![forbid(unsafe_code)]
 
 pub mod assemble;
+pub mod calendar;
 mod check;
+mod complete;
+pub mod condition;
 pub(crate) mod nearest;
 pub mod registry;
+mod relations;
 pub mod search;
 pub mod specifier;
 pub mod syntax;
 pub mod transient;
+mod trigger;
 pub mod value;
 
 pub use assemble::{Loaded, Source, load};
+pub use condition::{Condition, ConditionKind};
+pub use relations::{JobMode, Relations, Settings};
 pub use specifier::SpecifierFacts;
+pub use trigger::{PathCondition, PathUnit, SocketKind, SocketUnit, Timer, TimerBase};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -52,12 +60,26 @@ pub struct Unit {
     pub documentation: Vec<String>,
     /// Who needs whom, and in which order.
     pub relations: Relations,
+    /// What else `[Unit]` says about its jobs.
+    pub settings: Settings,
+    /// `Condition…=` and `Assert…=`, in the order of the file.
+    pub conditions: Vec<Condition>,
+    /// `Slice=`: where in the tree of cgroups it stands; `None`: directly below the root.
+    pub slice: Option<UnitName>,
     /// `StartLimitIntervalSec=`, `StartLimitBurst=`.
     pub start_limit: StartLimit,
-    /// What is run; `None` for targets.
+    /// What is run; `Some` for services and agents.
     pub service: Option<Service>,
     /// What makes it an agent; `Some` for `.agent` units only.
     pub agent: Option<Agent>,
+    /// `[Timer]`; `Some` for `.timer` units only.
+    pub timer: Option<Timer>,
+    /// `[Socket]`; `Some` for `.socket` units only.
+    pub socket: Option<SocketUnit>,
+    /// `[Path]`; `Some` for `.path` units only.
+    pub path: Option<PathUnit>,
+    /// `[Slice]`; `Some` for `.slice` units only.
+    pub slice_limits: Option<SliceLimits>,
     /// `[Sandbox]`.
     pub sandbox: Sandbox,
     /// `[MCP]`.
@@ -66,22 +88,13 @@ pub struct Unit {
     pub install: Install,
 }
 
-/// Dependencies (systemd.unit(5)); requirement and order are separate things.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Relations {
-    /// `Requires=`: started with us; we fail if they fail to start (when ordered after them) and
-    /// stop when they are stopped.
-    pub requires: Vec<UnitName>,
-    /// `Wants=`: started with us; we do not care how that ends.
-    pub wants: Vec<UnitName>,
-    /// `PartOf=`: stopped and restarted with them.
-    pub part_of: Vec<UnitName>,
-    /// `Conflicts=`: starting one stops the other.
-    pub conflicts: Vec<UnitName>,
-    /// `Before=`.
-    pub before: Vec<UnitName>,
-    /// `After=`.
-    pub after: Vec<UnitName>,
+impl Unit {
+    /// A unit of this name in which nothing is written: every default of its type.
+    #[must_use]
+    pub fn unwritten(name: UnitName) -> Self {
+        let draft = registry::Draft::new(name.kind());
+        complete::complete(&name, draft, &[])
+    }
 }
 
 /// How many starts within how much time, before the unit is `failed (start-limit-hit)`.
@@ -108,12 +121,16 @@ impl Default for StartLimit {
 pub struct Service {
     /// `Type=`.
     pub start: StartType,
+    /// `ExecCondition=`: exit codes 1 to 254 pass the start over without a failure.
+    pub exec_condition: Vec<Command>,
     /// `ExecStartPre=`, in order.
     pub exec_start_pre: Vec<Command>,
     /// `ExecStart=`; several for oneshot only; none for agents whose runtime builds it.
     pub exec_start: Vec<Command>,
     /// `ExecStartPost=`.
     pub exec_start_post: Vec<Command>,
+    /// `ExecReload=`.
+    pub exec_reload: Vec<Command>,
     /// `ExecStop=`.
     pub exec_stop: Vec<Command>,
     /// `ExecStopPost=`.
@@ -132,16 +149,48 @@ pub struct Service {
     pub success_exit: ExitSet,
     /// `RestartPreventExitStatus=`.
     pub restart_prevent_exit: ExitSet,
+    /// `RestartForceExitStatus=`.
+    pub restart_force_exit: ExitSet,
+    /// `RestartMode=direct`: between two runs the unit is not seen as failed or inactive.
+    pub restart_direct: bool,
     /// `TimeoutStartSec=`; `None`: no limit.
     pub timeout_start: Option<Duration>,
     /// `TimeoutStopSec=`; `None`: no limit.
     pub timeout_stop: Option<Duration>,
+    /// `TimeoutAbortSec=`: as `timeout_stop`, after the watchdog's signal.
+    pub timeout_abort: Option<Duration>,
     /// `RuntimeMaxSec=`; `None`: no limit. Time paused is not counted.
     pub runtime_max: Option<Duration>,
+    /// `WatchdogSec=`: longest time between two `WATCHDOG=1`; `None`: nobody watches.
+    pub watchdog: Option<Duration>,
+    /// `PIDFile=`: where a forking service writes which process is the main one.
+    pub pid_file: Option<PathBuf>,
+    /// `GuessMainPID=`: take the only process of a forking service as the main one.
+    pub guess_main_pid: bool,
+    /// `BusName=`: what a dbus service acquires on the bus.
+    pub bus_name: Option<String>,
+    /// `NotifyAccess=`.
+    pub notify_access: NotifyAccess,
+    /// `FileDescriptorStoreMax=`.
+    pub fd_store_max: u32,
+    /// `FileDescriptorStorePreserve=`.
+    pub fd_store_preserve: Preserve,
+    /// `Sockets=`: socket units whose sockets are passed, beside the one of the same name.
+    pub sockets: Vec<UnitName>,
     /// `KillMode=`.
     pub kill_mode: KillMode,
     /// `KillSignal=`, a signal number.
     pub kill_signal: i32,
+    /// `RestartKillSignal=`; `None`: as `kill_signal`.
+    pub restart_kill_signal: Option<i32>,
+    /// `FinalKillSignal=`: what ends the rest when time is up.
+    pub final_kill_signal: i32,
+    /// `WatchdogSignal=`.
+    pub watchdog_signal: i32,
+    /// `ReloadSignal=`, for `Type=notify-reload`.
+    pub reload_signal: i32,
+    /// `SendSIGHUP=`: behind the kill signal, for shells.
+    pub send_sighup: bool,
     /// `OOMPolicy=`.
     pub oom_policy: OomPolicy,
     /// How its processes are set up.
@@ -163,6 +212,42 @@ pub enum StartType {
     Oneshot,
     /// When it says `READY=1` (sd_notify(3)).
     Notify,
+    /// As `notify`; a reload is a signal, `RELOADING=1` and `READY=1`.
+    NotifyReload,
+    /// When the first process has left with success, having put another one in the background.
+    Forking,
+    /// When `BusName=` has been acquired on the bus.
+    Dbus,
+    /// As `exec`, but its program waits until no other job does (or five seconds).
+    Idle,
+}
+
+/// `NotifyAccess=`: whose notifications count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NotifyAccess {
+    /// Nobody's.
+    #[default]
+    None,
+    /// The main process's.
+    Main,
+    /// Those of the main process and of the processes of `Exec…=` commands.
+    Exec,
+    /// Those of every process of the unit.
+    All,
+}
+
+/// `FileDescriptorStorePreserve=`: how long stored descriptors are kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preserve {
+    /// Until the unit is down.
+    No,
+    /// Until the unit is down and will not be restarted.
+    #[default]
+    Restart,
+    /// Until the unit is forgotten.
+    Yes,
 }
 
 /// `Restart=`: after which ends to start again (the table of systemd.service(5)).
@@ -180,6 +265,8 @@ pub enum Restart {
     OnAbnormal,
     /// After an uncaught signal only.
     OnAbort,
+    /// After the watchdog's time only.
+    OnWatchdog,
     /// After any end that nobody asked for.
     Always,
 }
@@ -196,6 +283,8 @@ pub enum KillMode {
     /// The signal goes to the main process; the final kill still goes to all: with us nothing of a
     /// stopped unit stays behind.
     Process,
+    /// No signal but the final kill.
+    None,
 }
 
 /// `OOMPolicy=`: what one process killed for memory means for the unit.
@@ -231,6 +320,8 @@ pub struct Command {
     pub ignore_failure: bool,
     /// `+`: without the unit's user and sandbox.
     pub privileged: bool,
+    /// `!`: without the unit's user, capabilities and groups; with its sandbox.
+    pub elevated: bool,
     /// `:`: `$VARIABLE` is left as it stands.
     pub no_environment: bool,
 }
@@ -293,6 +384,15 @@ pub struct Resources {
     pub cpu_weight: Option<u32>,
     /// `TasksMax=`.
     pub tasks_max: Option<u64>,
+}
+
+/// `[Slice]`: what the units below a slice share.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SliceLimits {
+    /// What they may use together.
+    pub resources: Resources,
+    /// `MaxConcurrent=`: how many services and agents may be up at once; the others' starts wait.
+    pub max_concurrent: Option<u32>,
 }
 
 /// `[Agent]`, beyond what it shares with a service.
@@ -364,8 +464,12 @@ pub struct Install {
     pub wanted_by: Vec<UnitName>,
     /// `RequiredBy=`.
     pub required_by: Vec<UnitName>,
+    /// `UpheldBy=`.
+    pub upheld_by: Vec<UnitName>,
     /// `Alias=`.
     pub alias: Vec<UnitName>,
     /// `Also=`.
     pub also: Vec<UnitName>,
+    /// `DefaultInstance=`: of a template, the instance that is enabled when none is named.
+    pub default_instance: Option<String>,
 }

@@ -7,15 +7,22 @@
 
 mod agent;
 mod capability;
+mod condition;
 mod draft;
 mod exec;
 mod given;
 mod install;
+mod kill;
 mod mcp;
+mod path;
 mod paths;
+mod readiness;
 mod resources;
 mod sandbox;
 mod service;
+mod slice;
+mod socket;
+mod timer;
 mod unimplemented;
 mod unit;
 
@@ -28,7 +35,7 @@ pub use mcp::TOOL_GROUPS;
 pub use unimplemented::{UNIMPLEMENTED, is_confinement, is_unimplemented};
 
 use super::value::ValueError;
-use crate::name::UnitType;
+use crate::name::{UnitName, UnitType};
 
 /// A section of a unit file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,18 +50,30 @@ pub enum Section {
     Sandbox,
     /// `[MCP]`.
     Mcp,
+    /// `[Timer]`.
+    Timer,
+    /// `[Socket]`.
+    Socket,
+    /// `[Path]`.
+    Path,
+    /// `[Slice]`.
+    Slice,
     /// `[Install]`.
     Install,
 }
 
 impl Section {
     /// Every section, in the order in which units are written.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 10] = [
         Self::Unit,
         Self::Service,
         Self::Agent,
         Self::Sandbox,
         Self::Mcp,
+        Self::Timer,
+        Self::Socket,
+        Self::Path,
+        Self::Slice,
         Self::Install,
     ];
 
@@ -67,6 +86,10 @@ impl Section {
             Self::Agent => "Agent",
             Self::Sandbox => "Sandbox",
             Self::Mcp => "MCP",
+            Self::Timer => "Timer",
+            Self::Socket => "Socket",
+            Self::Path => "Path",
+            Self::Slice => "Slice",
             Self::Install => "Install",
         }
     }
@@ -78,7 +101,11 @@ impl Section {
             Self::Unit | Self::Install => true,
             Self::Service => matches!(kind, UnitType::Service),
             Self::Agent => matches!(kind, UnitType::Agent),
-            Self::Sandbox | Self::Mcp => !matches!(kind, UnitType::Target),
+            Self::Sandbox | Self::Mcp => matches!(kind, UnitType::Agent | UnitType::Service),
+            Self::Timer => matches!(kind, UnitType::Timer),
+            Self::Socket => matches!(kind, UnitType::Socket),
+            Self::Path => matches!(kind, UnitType::Path),
+            Self::Slice => matches!(kind, UnitType::Slice),
         }
     }
 }
@@ -182,24 +209,52 @@ impl Directive {
 pub fn directives() -> impl Iterator<Item = &'static Directive> {
     [
         unit::ROWS,
+        condition::ROWS,
         service::ROWS,
+        kill::ROWS,
+        readiness::ROWS,
         exec::ROWS,
         exec::LIMITS,
         resources::ROWS,
         agent::ROWS,
         sandbox::ROWS,
         mcp::ROWS,
+        timer::ROWS,
+        socket::ROWS,
+        path::ROWS,
+        slice::ROWS,
         install::ROWS,
     ]
     .into_iter()
     .flatten()
 }
 
-/// The rows that may stand in a section: `[Agent]` has its own and `[Service]`'s.
+/// The rows that may stand in a section: `[Agent]` has its own and `[Service]`'s, `[Slice]` those
+/// of `[Service]` that limit resources.
 pub fn rows_of(section: Section) -> impl Iterator<Item = &'static Directive> {
-    directives().filter(move |row| {
-        row.section == section || section == Section::Agent && row.section == Section::Service
-    })
+    let limits: &[Directive] = if section == Section::Slice {
+        resources::ROWS
+    } else {
+        &[]
+    };
+    directives()
+        .filter(move |row| {
+            row.section == section || section == Section::Agent && row.section == Section::Service
+        })
+        .chain(limits)
+}
+
+/// The unit that a timer or path unit starts.
+fn triggered(given: &mut Given<'_>, to: &mut Option<UnitName>) -> Result<(), ValueError> {
+    let mut list = vec![];
+    given.units(&mut list)?;
+    if list.len() > 1 {
+        return Err(
+            ValueError::new("it starts one unit").help("start a target that wants the others")
+        );
+    }
+    *to = list.pop();
+    Ok(())
 }
 
 /// The row for a key in a section.

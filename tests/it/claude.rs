@@ -17,7 +17,7 @@ use std::time::Instant;
 use aether::engine::event::ExitStatus;
 use aether::runtime::stream::{Parser, encode_input, encode_interrupt, encode_permission_denied};
 use aether::runtime::{AgentEvent, Facts, Memory, TurnResult, Verdict, prepare};
-use aether::unit::{Agent, Install, Mcp, Relations, RuntimeKind, Sandbox, StartLimit, Unit};
+use aether::unit::{Agent, RuntimeKind, Unit};
 use serde_json::json;
 
 use crate::model::{Gate, Model, Turn, deadline};
@@ -84,42 +84,12 @@ impl Home {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into(),
         };
-        let unit = Unit {
-            name: "coder.agent".parse().unwrap(),
-            fragment: None,
-            drop_ins: vec![],
-            transient: false,
-            description: "coder".into(),
-            documentation: vec![],
-            relations: Relations::default(),
-            start_limit: StartLimit::default(),
-            service: None,
-            agent: Some(Agent {
-                runtime: RuntimeKind::ClaudeCode,
-                runtime_binary: None,
-                goal: goal.into(),
-                model: None,
-                role: None,
-                workspace: None,
-                terminal: false,
-                allowed_tools: vec![],
-                permission_mode: None,
-            }),
-            sandbox: Sandbox {
-                policy: "none".into(),
-                read_only_paths: vec![],
-                read_write_paths: vec![],
-                exec_paths: vec![],
-                connect_tcp: None,
-                bind_tcp: None,
-                require: vec![],
-            },
-            mcp: Mcp {
-                tools: vec![],
-                servers: vec![],
-            },
-            install: Install::default(),
-        };
+        let mut unit = Unit::unwritten("coder.agent".parse().unwrap());
+        unit.mcp.tools = vec![];
+        if let Some(agent) = &mut unit.agent {
+            agent.runtime = RuntimeKind::ClaudeCode;
+            agent.goal = goal.into();
+        }
         Self {
             directory,
             unit,

@@ -14,7 +14,7 @@ impl Client {
     /// # Errors
     /// As the daemon says.
     pub async fn start_unit(&self, name: &UnitName, mode: JobMode) -> Result<JobPath, ClientError> {
-        self.job("StartUnit", &(name.as_str(), mode_word(mode), none()))
+        self.job("StartUnit", &(name.as_str(), mode.as_str(), none()))
             .await
     }
 
@@ -32,7 +32,7 @@ impl Client {
         if force {
             options.insert("force", Variant::from(true));
         }
-        self.job("StopUnit", &(name.as_str(), mode_word(mode), options))
+        self.job("StopUnit", &(name.as_str(), mode.as_str(), options))
             .await
     }
 
@@ -45,7 +45,7 @@ impl Client {
         name: &UnitName,
         mode: JobMode,
     ) -> Result<JobPath, ClientError> {
-        self.job("RestartUnit", &(name.as_str(), mode_word(mode), none()))
+        self.job("RestartUnit", &(name.as_str(), mode.as_str(), none()))
             .await
     }
 
@@ -66,7 +66,7 @@ impl Client {
         let aux: Vec<(&str, Vec<(&str, Variant<'_>)>)> = Vec::new();
         self.job(
             "StartTransientUnit",
-            &(name.as_str(), mode_word(mode), properties, aux),
+            &(name.as_str(), mode.as_str(), properties, aux),
         )
         .await
     }
@@ -175,13 +175,5 @@ impl Client {
     /// As the daemon says.
     pub async fn shutdown(&self) -> Result<(), ClientError> {
         self.manager("Shutdown", &(none(),)).await.map(drop)
-    }
-}
-
-const fn mode_word(mode: JobMode) -> &'static str {
-    match mode {
-        JobMode::Replace => "replace",
-        JobMode::Fail => "fail",
-        JobMode::IgnoreDependencies => "ignore-dependencies",
     }
 }

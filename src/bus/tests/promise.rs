@@ -264,7 +264,7 @@ async fn calls_are_checked_against_the_contract() {
             "NoSuchUnit",
         ),
         (
-            call(root, manager, "StartUnit").build(&("a.agent", "isolate", &none)),
+            call(root, manager, "StartUnit").build(&("a.agent", "obliterate", &none)),
             "InvalidArgs",
         ),
         (

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::name::UnitType;
+use crate::name::{UnitName, UnitType};
 use crate::unit::{
-    Agent, Exec, ExitSet, Install, KillMode, Mcp, OomPolicy, Relations, Resources, Restart,
-    RuntimeKind, Sandbox, Service, StartLimit, StartType,
+    Agent, Condition, Exec, ExitSet, Install, KillMode, Mcp, NotifyAccess, OomPolicy, PathUnit,
+    Preserve, Relations, Resources, Restart, RuntimeKind, Sandbox, Service, Settings, SocketUnit,
+    StartLimit, StartType, Timer,
 };
 
 /// Whatever the type, a draft has all parts; what does not belong to the type is dropped.
@@ -23,6 +24,19 @@ pub(crate) struct Draft {
     pub(crate) mcp: Mcp,
     /// Whether `Tools=` was given: only then is its default replaced.
     pub(crate) tools_given: bool,
+    pub(crate) settings: Settings,
+    pub(crate) conditions: Vec<Condition>,
+    pub(crate) slice: Option<UnitName>,
+    /// Whether `TimeoutStartSec=` was given: a oneshot service has none otherwise.
+    pub(crate) timeout_start_given: bool,
+    pub(crate) timeout_abort: Option<Option<Duration>>,
+    pub(crate) notify_access: Option<NotifyAccess>,
+    pub(crate) timer: Timer,
+    pub(crate) timer_unit: Option<UnitName>,
+    pub(crate) socket: SocketUnit,
+    pub(crate) path: PathUnit,
+    pub(crate) path_unit: Option<UnitName>,
+    pub(crate) max_concurrent: Option<u32>,
     pub(crate) install: Install,
 }
 
@@ -38,9 +52,11 @@ impl Draft {
             start_limit: StartLimit::default(),
             service: Service {
                 start: StartType::default(),
+                exec_condition: vec![],
                 exec_start_pre: vec![],
                 exec_start: vec![],
                 exec_start_post: vec![],
+                exec_reload: vec![],
                 exec_stop: vec![],
                 exec_stop_post: vec![],
                 remain_after_exit: false,
@@ -50,11 +66,27 @@ impl Draft {
                 restart_max_delay: None,
                 success_exit: ExitSet::default(),
                 restart_prevent_exit: ExitSet::default(),
+                restart_force_exit: ExitSet::default(),
+                restart_direct: false,
                 timeout_start: Some(Duration::from_secs(if agent { 120 } else { 90 })),
                 timeout_stop: Some(Duration::from_secs(90)),
+                timeout_abort: None,
                 runtime_max: None,
+                watchdog: None,
+                pid_file: None,
+                guess_main_pid: true,
+                bus_name: None,
+                notify_access: NotifyAccess::default(),
+                fd_store_max: 0,
+                fd_store_preserve: Preserve::default(),
+                sockets: vec![],
                 kill_mode: KillMode::default(),
                 kill_signal: 15,
+                restart_kill_signal: None,
+                final_kill_signal: 9,
+                watchdog_signal: 6,
+                reload_signal: 1,
+                send_sighup: false,
                 oom_policy: OomPolicy::default(),
                 exec: exec(agent),
                 resources: Resources {
@@ -93,6 +125,18 @@ impl Draft {
                 servers: vec![],
             },
             tools_given: false,
+            settings: Settings::default(),
+            conditions: vec![],
+            slice: None,
+            timeout_start_given: false,
+            timeout_abort: None,
+            notify_access: None,
+            timer: timer(),
+            timer_unit: None,
+            socket: socket(),
+            path: path(),
+            path_unit: None,
+            max_concurrent: None,
             install: Install::default(),
         }
     }
@@ -119,5 +163,60 @@ fn exec(agent: bool) -> Exec {
         ambient_capabilities: vec![],
         log_max_bytes: 16 << 20,
         log_max_files: 4,
+    }
+}
+
+fn timer() -> Timer {
+    Timer {
+        monotonic: vec![],
+        calendar: vec![],
+        accuracy: Duration::from_secs(60),
+        randomized_delay: Duration::ZERO,
+        fixed_random_delay: false,
+        persistent: false,
+        remain_after_elapse: true,
+        on_clock_change: false,
+        on_timezone_change: false,
+    }
+}
+
+fn path() -> PathUnit {
+    PathUnit {
+        watches: vec![],
+        make_directory: false,
+        directory_mode: 0o755,
+        trigger_limit_interval: Duration::from_secs(2),
+        trigger_limit_burst: 200,
+    }
+}
+
+fn socket() -> SocketUnit {
+    SocketUnit {
+        listen: vec![],
+        accept: false,
+        service: String::new(),
+        user: None,
+        group: None,
+        mode: 0o666,
+        directory_mode: 0o755,
+        backlog: u32::MAX,
+        max_connections: 64,
+        max_connections_per_source: 0,
+        fd_name: String::new(),
+        remove_on_stop: false,
+        symlinks: vec![],
+        flush_pending: false,
+        writable: false,
+        keep_alive: false,
+        no_delay: false,
+        reuse_port: false,
+        free_bind: false,
+        pass_credentials: false,
+        ipv6_only: None,
+        receive_buffer: None,
+        send_buffer: None,
+        pipe_size: None,
+        trigger_limit_interval: Duration::from_secs(2),
+        trigger_limit_burst: None,
     }
 }

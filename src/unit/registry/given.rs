@@ -32,17 +32,7 @@ pub(crate) const MAX_LIST: usize = 4096;
 const MAX_NOTES: usize = 16;
 
 /// Unit types of systemd that this program does not run.
-const FOREIGN_TYPES: [&str; 9] = [
-    "automount",
-    "device",
-    "mount",
-    "path",
-    "scope",
-    "slice",
-    "socket",
-    "swap",
-    "timer",
-];
+const FOREIGN_TYPES: [&str; 5] = ["automount", "device", "mount", "scope", "swap"];
 
 impl Given<'_> {
     pub(crate) const fn is_empty(&self) -> bool {

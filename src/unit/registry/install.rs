@@ -26,6 +26,12 @@ pub(super) const ROWS: &[Directive] = &[
         |draft, given| given.units(&mut draft.install.required_by),
     ),
     row(
+        "UpheldBy",
+        "agents.target",
+        "Units that uphold this one (Upholds=) when it is enabled.",
+        |draft, given| given.units(&mut draft.install.upheld_by),
+    ),
+    row(
         "Alias",
         "maintainer.agent",
         "Further names for the unit when it is enabled; they must have the unit's own suffix.",
@@ -48,5 +54,17 @@ pub(super) const ROWS: &[Directive] = &[
         "reviewer.agent",
         "Units that are enabled and disabled together with this one.",
         |draft, given| given.units(&mut draft.install.also),
+    ),
+    Directive::new(
+        Section::Install,
+        "DefaultInstance",
+        "NAME",
+        "main",
+        "Of a template: the instance that is enabled when none is named.",
+        |draft, given| {
+            draft.install.default_instance =
+                Some(given.expanded()?).filter(|instance| !instance.is_empty());
+            Ok(())
+        },
     ),
 ];

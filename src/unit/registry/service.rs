@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::{Directive, Given, Section};
-use crate::unit::value::{self, Escapes, ValueError, boolean, choice, duration, integer, signal};
-use crate::unit::{ExitSet, KillMode, OomPolicy, Restart, StartType};
+use crate::unit::value::{self, Escapes, ValueError, boolean, choice, duration, integer};
+use crate::unit::{ExitSet, OomPolicy, Restart, StartType};
 
 const fn row(
     key: &'static str,
@@ -23,11 +23,14 @@ const STATUSES: &str = "STATUS…";
 pub(super) const ROWS: &[Directive] = &[
     row(
         "Type",
-        "simple|exec|oneshot|notify",
+        "simple|exec|oneshot|notify|notify-reload|forking|dbus|idle",
         "oneshot",
         "When a start counts as done: simple, as soon as the process exists; exec, when the \
          program has been executed; oneshot, when it has exited with success; notify, when it \
-         says READY=1 (sd_notify(3)).",
+         says READY=1 (sd_notify(3)); notify-reload, the same, and a reload is a signal that is \
+         answered so; forking, when the first process has left another one in the background; \
+         dbus, when BusName= has been acquired; idle, as exec, once no other job is under way (or \
+         after five seconds).",
         |draft, given| {
             draft.service.start = choice(
                 given.value,
@@ -36,6 +39,10 @@ pub(super) const ROWS: &[Directive] = &[
                     ("exec", StartType::Exec),
                     ("oneshot", StartType::Oneshot),
                     ("notify", StartType::Notify),
+                    ("notify-reload", StartType::NotifyReload),
+                    ("forking", StartType::Forking),
+                    ("dbus", StartType::Dbus),
+                    ("idle", StartType::Idle),
                 ],
             )?;
             Ok(())
@@ -50,10 +57,21 @@ pub(super) const ROWS: &[Directive] = &[
         "The command that is the unit. Words are split at white space; quotes and C-style escapes \
          are as in systemd.service(5). Prefixes: - ignores a failure, + runs as the manager's own \
          user without the unit's sandbox (with that user's HOME, a fixed PATH and nothing of \
-         EnvironmentFile=), : leaves $VARIABLES alone, @ takes the second word as argv[0]. Several \
+         EnvironmentFile=), ! runs as the manager's own user inside the unit's sandbox, : leaves \
+         $VARIABLES alone, @ takes the second word as argv[0]. Several \
          commands (several lines, or a lone ; between them) only with Type=oneshot. An agent \
          whose runtime brings its own command needs none.",
         |draft, given| given.commands(&mut draft.service.exec_start),
+    )
+    .list()
+    .guard(),
+    row(
+        "ExecCondition",
+        COMMAND,
+        "/usr/bin/test -e /srv/go",
+        "Commands that decide whether to start at all, before ExecStartPre=: exit codes 1 to 254 pass \
+         the start over without a failure.",
+        |draft, given| given.commands(&mut draft.service.exec_condition),
     )
     .list()
     .guard(),
@@ -73,6 +91,15 @@ pub(super) const ROWS: &[Directive] = &[
         "/usr/bin/announce",
         "Commands that run when the start counts as done.",
         |draft, given| given.commands(&mut draft.service.exec_start_post),
+    )
+    .list()
+    .guard(),
+    row(
+        "ExecReload",
+        COMMAND,
+        "/bin/kill -HUP $MAINPID",
+        "Commands that make the running unit read its configuration again.",
+        |draft, given| given.commands(&mut draft.service.exec_reload),
     )
     .list()
     .guard(),
@@ -107,11 +134,12 @@ pub(super) const ROWS: &[Directive] = &[
     .default("no"),
     row(
         "Restart",
-        "no|on-success|on-failure|on-abnormal|on-abort|always",
+        "no|on-success|on-failure|on-abnormal|on-abort|on-watchdog|always",
         "on-failure",
         "After which ends to start again: on-success, a clean one; on-failure, an unclean exit \
          code, signal, timeout or memory running out; on-abnormal, as on-failure without exit \
-         codes; on-abort, an uncaught signal; always, any that nobody asked for.",
+         codes; on-abort, an uncaught signal; on-watchdog, the watchdog's; always, any that \
+         nobody asked for.",
         |draft, given| {
             draft.service.restart = choice(
                 given.value,
@@ -121,6 +149,7 @@ pub(super) const ROWS: &[Directive] = &[
                     ("on-failure", Restart::OnFailure),
                     ("on-abnormal", Restart::OnAbnormal),
                     ("on-abort", Restart::OnAbort),
+                    ("on-watchdog", Restart::OnWatchdog),
                     ("always", Restart::Always),
                 ],
             )?;
@@ -183,6 +212,28 @@ pub(super) const ROWS: &[Directive] = &[
     )
     .list(),
     row(
+        "RestartForceExitStatus",
+        STATUSES,
+        "75",
+        "Exit codes, status names and signals after which the unit is started again, whatever \
+         Restart= says.",
+        |draft, given| statuses(given, &mut draft.service.restart_force_exit),
+    )
+    .list(),
+    row(
+        "RestartMode",
+        "normal|direct",
+        "direct",
+        "direct: between two runs the unit is not seen as failed or inactive, so that what needs \
+         it and OnFailure= take no notice.",
+        |draft, given| {
+            draft.service.restart_direct =
+                choice(given.value, &[("normal", false), ("direct", true)])?;
+            Ok(())
+        },
+    )
+    .default("normal"),
+    row(
         "TimeoutStartSec",
         "TIME",
         "5min",
@@ -221,6 +272,20 @@ pub(super) const ROWS: &[Directive] = &[
         },
     ),
     row(
+        "TimeoutAbortSec",
+        "TIME",
+        "5s",
+        "How long the unit may take to end after WatchdogSignal=; without it, TimeoutStopSec=.",
+        |draft, given| {
+            draft.timeout_abort = if given.is_empty() {
+                None
+            } else {
+                Some(timeout(given)?)
+            };
+            Ok(())
+        },
+    ),
+    row(
         "RuntimeMaxSec",
         "TIME",
         "8h",
@@ -238,36 +303,6 @@ pub(super) const ROWS: &[Directive] = &[
         },
     )
     .default("infinity"),
-    row(
-        "KillMode",
-        "control-group|mixed|process",
-        "mixed",
-        "Who gets the stop signal: control-group, every process; mixed and process, the main one. \
-         What is left after TimeoutStopSec= is killed in any case, and nothing stays behind.",
-        |draft, given| {
-            draft.service.kill_mode = choice(
-                given.value,
-                &[
-                    ("control-group", KillMode::ControlGroup),
-                    ("mixed", KillMode::Mixed),
-                    ("process", KillMode::Process),
-                ],
-            )?;
-            Ok(())
-        },
-    )
-    .default("control-group"),
-    row(
-        "KillSignal",
-        "SIGNAL",
-        "SIGINT",
-        "The signal that asks to stop, by name or number.",
-        |draft, given| {
-            draft.service.kill_signal = signal(given.value)?;
-            Ok(())
-        },
-    )
-    .default("SIGTERM"),
     row(
         "OOMPolicy",
         "stop|continue|kill",

@@ -7,9 +7,13 @@ use super::*;
 use crate::name::UnitName;
 use crate::unit::{Source, SpecifierFacts, Unit, load};
 
-const KINDS: [(&str, UnitType); 2] = [
+const KINDS: [(&str, UnitType); 6] = [
     ("t.agent", UnitType::Agent),
     ("t.service", UnitType::Service),
+    ("t.timer", UnitType::Timer),
+    ("t.socket", UnitType::Socket),
+    ("t.path", UnitType::Path),
+    ("t.slice", UnitType::Slice),
 ];
 
 fn apply(row: &'static Directive, draft: &mut Draft, value: &str) {
@@ -142,7 +146,7 @@ fn every_field_has_a_directive() {
     let mut text = String::new();
     for section in Section::ALL
         .into_iter()
-        .filter(|section| *section != Section::Service)
+        .filter(|section| section.belongs_to(UnitType::Agent))
     {
         text += &format!("[{}]\n", section.name());
         for row in rows_of(section) {
@@ -177,9 +181,16 @@ fn every_field_has_a_directive() {
         description,
         documentation,
         relations,
+        settings,
+        conditions,
+        slice,
         start_limit,
         service,
         agent,
+        timer: _,
+        socket: _,
+        path: _,
+        slice_limits: _,
         sandbox,
         mcp,
         install,
@@ -187,23 +198,35 @@ fn every_field_has_a_directive() {
     macro_rules! differ {
         ($from:expr; $($field:ident),*) => { $(assert_ne!($field, $from.$field, stringify!($field));)* };
     }
-    differ!(plain; description, documentation, start_limit);
+    differ!(plain; description, documentation, settings, conditions, slice, start_limit);
     let crate::unit::Relations {
         requires,
+        requisite,
         wants,
+        binds_to,
         part_of,
+        upholds,
         conflicts,
         before,
         after,
+        on_failure,
+        on_success,
+        propagates_reload_to,
+        reload_propagated_from,
+        propagates_stop_to,
+        stop_propagated_from,
+        triggers: _,
     } = relations;
-    differ!(plain.relations; requires, wants, part_of, conflicts, before, after);
+    differ!(plain.relations; requires, requisite, wants, binds_to, part_of, upholds, conflicts, before, after, on_failure, on_success, propagates_reload_to, reload_propagated_from, propagates_stop_to, stop_propagated_from);
     let crate::unit::Install {
         wanted_by,
         required_by,
+        upheld_by,
         alias,
         also,
+        default_instance,
     } = install;
-    differ!(plain.install; wanted_by, required_by, alias, also);
+    differ!(plain.install; wanted_by, required_by, upheld_by, alias, also, default_instance);
     let crate::unit::Mcp { tools, servers } = mcp;
     differ!(plain.mcp; tools, servers);
     let crate::unit::Sandbox {
@@ -249,10 +272,28 @@ fn every_field_has_a_directive() {
         kill_mode,
         kill_signal,
         oom_policy,
+        exec_condition,
+        exec_reload,
+        restart_force_exit,
+        restart_direct,
+        timeout_abort,
+        watchdog,
+        pid_file,
+        guess_main_pid,
+        bus_name,
+        notify_access,
+        fd_store_max,
+        fd_store_preserve,
+        sockets,
+        restart_kill_signal,
+        final_kill_signal,
+        watchdog_signal,
+        reload_signal,
+        send_sighup,
         exec,
         resources,
     } = service.unwrap();
-    differ!(plain; start, exec_start_pre, exec_start, exec_start_post, exec_stop, exec_stop_post, remain_after_exit, restart, restart_sec, restart_steps, restart_max_delay, success_exit, restart_prevent_exit, timeout_start, timeout_stop, runtime_max, kill_mode, kill_signal, oom_policy);
+    differ!(plain; start, exec_start_pre, exec_start, exec_start_post, exec_stop, exec_stop_post, remain_after_exit, restart, restart_sec, restart_steps, restart_max_delay, success_exit, restart_prevent_exit, timeout_start, timeout_stop, runtime_max, kill_mode, kill_signal, oom_policy, exec_condition, exec_reload, restart_force_exit, restart_direct, timeout_abort, watchdog, pid_file, guess_main_pid, bus_name, notify_access, fd_store_max, fd_store_preserve, sockets, restart_kill_signal, final_kill_signal, watchdog_signal, reload_signal, send_sighup);
     let crate::unit::Resources {
         memory_high,
         memory_max,

@@ -1,7 +1,8 @@
 //! `[Unit]`: what a unit is called, whom it needs, how often it may be started.
 
 use super::{Directive, Section};
-use crate::unit::value::{self, Escapes, ValueError, integer, quote};
+use crate::unit::JobMode;
+use crate::unit::value::{self, Escapes, ValueError, boolean, choice, integer, quote};
 
 const fn row(
     key: &'static str,
@@ -95,6 +96,204 @@ pub(super) const ROWS: &[Directive] = &[
     )
     .list(),
     row(
+        "Requisite",
+        UNITS,
+        "database.service",
+        "Units that must be active already: if one is not, this unit's start fails. Add After=.",
+        |draft, given| given.units(&mut draft.relations.requisite),
+    )
+    .list(),
+    row(
+        "BindsTo",
+        UNITS,
+        "database.service",
+        "As Requires=, and when one of these ends by itself, this unit is stopped as well. With \
+         After= it is never active without them.",
+        |draft, given| given.units(&mut draft.relations.binds_to),
+    )
+    .list(),
+    row(
+        "Upholds",
+        UNITS,
+        "worker.agent",
+        "As Wants=, and as long as this unit is up, one that is found down is started again.",
+        |draft, given| given.units(&mut draft.relations.upholds),
+    )
+    .list(),
+    row(
+        "OnFailure",
+        UNITS,
+        "mender.agent",
+        "Units that are started when this one has failed (and is not restarted).",
+        |draft, given| given.units(&mut draft.relations.on_failure),
+    )
+    .list(),
+    row(
+        "OnSuccess",
+        UNITS,
+        "deploy.agent",
+        "Units that are started when this one has become inactive without a failure.",
+        |draft, given| given.units(&mut draft.relations.on_success),
+    )
+    .list(),
+    row(
+        "PropagatesReloadTo",
+        UNITS,
+        "worker.service",
+        "Units that are reloaded together with this one.",
+        |draft, given| given.units(&mut draft.relations.propagates_reload_to),
+    )
+    .list(),
+    row(
+        "ReloadPropagatedFrom",
+        UNITS,
+        "settings.service",
+        "Units with which this one is reloaded.",
+        |draft, given| given.units(&mut draft.relations.reload_propagated_from),
+    )
+    .list(),
+    row(
+        "PropagatesStopTo",
+        UNITS,
+        "worker.service",
+        "Units that are stopped together with this one.",
+        |draft, given| given.units(&mut draft.relations.propagates_stop_to),
+    )
+    .list(),
+    row(
+        "StopPropagatedFrom",
+        UNITS,
+        "settings.service",
+        "Units with which this one is stopped.",
+        |draft, given| given.units(&mut draft.relations.stop_propagated_from),
+    )
+    .list(),
+    row(
+        "StopWhenUnneeded",
+        "yes|no",
+        "yes",
+        "Whether the unit is stopped when no active unit requires, wants or upholds it any more.",
+        |draft, given| {
+            draft.settings.stop_when_unneeded = boolean(given.value)?;
+            Ok(())
+        },
+    )
+    .default("no"),
+    row(
+        "RefuseManualStart",
+        "yes|no",
+        "yes",
+        "Whether only other units may start this one.",
+        |draft, given| {
+            draft.settings.refuse_manual_start = boolean(given.value)?;
+            Ok(())
+        },
+    )
+    .default("no"),
+    row(
+        "RefuseManualStop",
+        "yes|no",
+        "yes",
+        "Whether only other units may stop this one.",
+        |draft, given| {
+            draft.settings.refuse_manual_stop = boolean(given.value)?;
+            Ok(())
+        },
+    )
+    .default("no"),
+    row(
+        "AllowIsolate",
+        "yes|no",
+        "yes",
+        "Whether everything else may be stopped in favour of this unit (aetherctl isolate).",
+        |draft, given| {
+            draft.settings.allow_isolate = boolean(given.value)?;
+            Ok(())
+        },
+    )
+    .default("no"),
+    row(
+        "IgnoreOnIsolate",
+        "yes|no",
+        "yes",
+        "Whether this unit stays up when another one is isolated.",
+        |draft, given| {
+            draft.settings.ignore_on_isolate = boolean(given.value)?;
+            Ok(())
+        },
+    )
+    .default("no"),
+    row(
+        "DefaultDependencies",
+        "yes|no",
+        "no",
+        "Whether a target waits for what it wants and requires, as if After= named it.",
+        |draft, given| {
+            draft.settings.default_dependencies = boolean(given.value)?;
+            Ok(())
+        },
+    )
+    .default("yes"),
+    row(
+        "OnFailureJobMode",
+        JOB_MODES,
+        "isolate",
+        "What the starts of OnFailure= do about jobs that are in the way (--job-mode= of aetherctl).",
+        |draft, given| {
+            draft.settings.on_failure_job_mode = job_mode(given.value)?;
+            Ok(())
+        },
+    )
+    .default("replace"),
+    row(
+        "OnSuccessJobMode",
+        JOB_MODES,
+        "isolate",
+        "What the starts of OnSuccess= do about jobs that are in the way (--job-mode= of aetherctl).",
+        |draft, given| {
+            draft.settings.on_success_job_mode = job_mode(given.value)?;
+            Ok(())
+        },
+    )
+    .default("fail"),
+    row(
+        "JobTimeoutSec",
+        "TIME",
+        "5min",
+        "How long a job of this unit may take, waiting included, before it is taken back.",
+        |draft, given| {
+            draft.settings.job_timeout = value::duration(given.value)?;
+            Ok(())
+        },
+    )
+    .default("infinity"),
+    row(
+        "JobRunningTimeoutSec",
+        "TIME",
+        "5min",
+        "How long a job of this unit may run before it is taken back.",
+        |draft, given| {
+            draft.settings.job_running_timeout = value::duration(given.value)?;
+            Ok(())
+        },
+    )
+    .default("infinity"),
+    row(
+        "CollectMode",
+        "inactive|inactive-or-failed",
+        "inactive-or-failed",
+        "When a unit that nobody needs to know is forgotten: when it is inactive, or also when it \
+         has failed.",
+        |draft, given| {
+            draft.settings.collect_failed = choice(
+                given.value,
+                &[("inactive", false), ("inactive-or-failed", true)],
+            )?;
+            Ok(())
+        },
+    )
+    .default("inactive"),
+    row(
         "StartLimitIntervalSec",
         "TIME",
         "1min",
@@ -112,7 +311,7 @@ pub(super) const ROWS: &[Directive] = &[
         "NUMBER",
         "3",
         "How many starts are allowed within StartLimitIntervalSec=; one more and the unit is \
-         failed (start-limit-hit). Starts that a person asks for do not count.",
+         failed (start-limit-hit).",
         |draft, given| {
             draft.start_limit.burst = integer(given.value, 1, 1_000_000)?;
             Ok(())
@@ -120,6 +319,12 @@ pub(super) const ROWS: &[Directive] = &[
     )
     .default("5"),
 ];
+
+const JOB_MODES: &str = "replace|fail|isolate|ignore-dependencies|ignore-requirements";
+
+fn job_mode(text: &str) -> Result<JobMode, ValueError> {
+    choice(text, &JobMode::WORDS)
+}
 
 fn uri(text: &str) -> Result<String, ValueError> {
     let known = ["http://", "https://", "file:", "info:", "man:"];

@@ -40,10 +40,21 @@ fn command(
             '+' => &mut command.privileged,
             ':' => &mut command.no_environment,
             '@' => &mut own_name,
-            '!' | '|' => {
-                let message = format!("the prefix {prefix} is not implemented");
-                return Err(ValueError::new(message)
-                    .help("known prefixes are - + : @")
+            '!' => {
+                // "!!" is "!" where the kernel has no ambient capabilities; all of ours have.
+                let ambient = rest.starts_with("!!");
+                if command.elevated || command.privileged {
+                    break;
+                }
+                rest = rest
+                    .get(if ambient { 2.. } else { 1.. })
+                    .unwrap_or_default();
+                command.elevated = !ambient;
+                continue;
+            }
+            '|' => {
+                return Err(ValueError::new("the prefix | is not implemented")
+                    .help("known prefixes are - + ! : @")
                     .at(first.range.clone()));
             }
             _ => break,

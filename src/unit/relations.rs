@@ -1,0 +1,128 @@
+//! How a unit relates to others, and what holds for its jobs (systemd.unit(5)).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::UnitName;
+
+/// Dependencies (systemd.unit(5)); requirement and order are separate things.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relations {
+    /// `Requires=`: started with us; we fail if they fail to start (when ordered after them) and
+    /// stop when they are stopped.
+    pub requires: Vec<UnitName>,
+    /// `Requisite=`: must be active already.
+    pub requisite: Vec<UnitName>,
+    /// `Wants=`: started with us; we do not care how that ends.
+    pub wants: Vec<UnitName>,
+    /// `BindsTo=`: as `Requires=`, and we stop when they end by themselves.
+    pub binds_to: Vec<UnitName>,
+    /// `PartOf=`: stopped and restarted with them.
+    pub part_of: Vec<UnitName>,
+    /// `Upholds=`: as `Wants=`, and started again whenever they are found down while we are up.
+    pub upholds: Vec<UnitName>,
+    /// `Conflicts=`: starting one stops the other.
+    pub conflicts: Vec<UnitName>,
+    /// `Before=`.
+    pub before: Vec<UnitName>,
+    /// `After=`.
+    pub after: Vec<UnitName>,
+    /// `OnFailure=`: started when we have failed.
+    pub on_failure: Vec<UnitName>,
+    /// `OnSuccess=`: started when we have become inactive without failing.
+    pub on_success: Vec<UnitName>,
+    /// `PropagatesReloadTo=`: reloaded with us.
+    pub propagates_reload_to: Vec<UnitName>,
+    /// `ReloadPropagatedFrom=`: we are reloaded with them.
+    pub reload_propagated_from: Vec<UnitName>,
+    /// `PropagatesStopTo=`: stopped with us.
+    pub propagates_stop_to: Vec<UnitName>,
+    /// `StopPropagatedFrom=`: we are stopped with them.
+    pub stop_propagated_from: Vec<UnitName>,
+    /// What a timer, socket or path unit starts.
+    pub triggers: Vec<UnitName>,
+}
+
+/// What `[Unit]` says about the unit's jobs, beside relations.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// `StopWhenUnneeded=`: stopped when no active unit needs it any more.
+    pub stop_when_unneeded: bool,
+    /// `RefuseManualStart=`: started by other units only.
+    pub refuse_manual_start: bool,
+    /// `RefuseManualStop=`: stopped by other units only.
+    pub refuse_manual_stop: bool,
+    /// `AllowIsolate=`: everything else may be stopped in favour of it.
+    pub allow_isolate: bool,
+    /// `IgnoreOnIsolate=`: stays up when another unit is isolated.
+    pub ignore_on_isolate: bool,
+    /// `DefaultDependencies=`: a target is ordered after what it pulls in.
+    pub default_dependencies: bool,
+    /// `OnFailureJobMode=`.
+    pub on_failure_job_mode: JobMode,
+    /// `OnSuccessJobMode=`.
+    pub on_success_job_mode: JobMode,
+    /// `JobTimeoutSec=`: from the moment a job is made.
+    pub job_timeout: Option<Duration>,
+    /// `JobRunningTimeoutSec=`: from the moment a job runs.
+    pub job_running_timeout: Option<Duration>,
+    /// `CollectMode=inactive-or-failed`: a failed unit is forgotten as an inactive one is.
+    pub collect_failed: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            stop_when_unneeded: false,
+            refuse_manual_start: false,
+            refuse_manual_stop: false,
+            allow_isolate: false,
+            ignore_on_isolate: false,
+            default_dependencies: true,
+            on_failure_job_mode: JobMode::Replace,
+            on_success_job_mode: JobMode::Fail,
+            job_timeout: None,
+            job_running_timeout: None,
+            collect_failed: false,
+        }
+    }
+}
+
+/// What to do about jobs that are in the way, and about units that nobody mentions
+/// (systemctl(1), `--job-mode`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JobMode {
+    /// Replace conflicting jobs.
+    #[default]
+    Replace,
+    /// Fail if a conflicting job is pending.
+    Fail,
+    /// Replace, and stop every unit that is not part of the transaction.
+    Isolate,
+    /// This unit only: neither requirements nor order.
+    IgnoreDependencies,
+    /// The requirements are not pulled in; order holds.
+    IgnoreRequirements,
+}
+
+impl JobMode {
+    /// Every mode with its word.
+    pub const WORDS: [(&'static str, Self); 5] = [
+        ("replace", Self::Replace),
+        ("fail", Self::Fail),
+        ("isolate", Self::Isolate),
+        ("ignore-dependencies", Self::IgnoreDependencies),
+        ("ignore-requirements", Self::IgnoreRequirements),
+    ];
+
+    /// systemd's word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        Self::WORDS
+            .iter()
+            .find(|(_, mode)| *mode == self)
+            .map_or("", |(word, _)| word)
+    }
+}
