@@ -10,7 +10,7 @@ use super::ValueError;
 const TIME_UNITS: [(&[&str], u128); 9] = [
     (&["usec", "us", "µs", "μs"], 1),
     (&["msec", "ms"], 1_000),
-    (&["seconds", "second", "sec", "s", ""], SECOND),
+    (&["seconds", "second", "sec", "s"], SECOND),
     (&["minutes", "minute", "min", "m"], 60 * SECOND),
     (&["hours", "hour", "hr", "h"], 3_600 * SECOND),
     (&["days", "day", "d"], 86_400 * SECOND),
@@ -22,50 +22,104 @@ const SECOND: u128 = 1_000_000;
 /// The longest span in microseconds: beyond it there is only `infinity`.
 const LONGEST: u128 = u64::MAX as u128;
 
-/// A time span such as `5min 20s` or `500ms`; a plain number is seconds. `None`: `infinity`.
+/// Between the parts of a time span.
+const BLANK: [char; 4] = [' ', '\t', '\n', '\r'];
+
+/// A time span such as `5min 20s`, `1.5h` or `500ms` (systemd.time(7), "PARSING TIME SPANS"): parts
+/// are added up, and one without a unit is seconds. `None`: `infinity`.
 ///
 /// # Errors
 /// When the text is no time span or too long a one.
 pub fn duration(text: &str) -> Result<Option<Duration>, ValueError> {
-    if text == "infinity" {
+    let mut rest = text.trim_matches(BLANK);
+    if rest == "infinity" {
         return Ok(None);
     }
     let unreadable = || {
         ValueError::unreadable(text, "a time span").help("write for example 90s, 5min 20s or 500ms")
     };
-    let mut rest = text.trim();
     if rest.is_empty() {
         return Err(unreadable());
     }
+    let too_long = || ValueError::new("time span is too long").help("write infinity for no limit");
     let mut total: u128 = 0;
     while !rest.is_empty() {
-        let (number, after) = fraction(rest).ok_or_else(unreadable)?;
-        let after = after.trim_start();
-        let end = after
-            .find(|c: char| c.is_ascii_digit() || c.is_whitespace())
-            .unwrap_or(after.len());
-        let (unit, next) = after.split_at(end);
-        // "2 2": a number without a unit stands alone.
-        if unit.is_empty() && (!next.is_empty() || total > 0) {
-            return Err(unreadable());
+        let part = Span::read(rest).ok_or_else(unreadable)?;
+        total += part.micros().ok_or_else(too_long)?;
+        if total >= LONGEST {
+            return Err(too_long());
         }
-        let factor = TIME_UNITS
-            .iter()
-            .find(|(names, _)| names.contains(&unit))
-            .map(|(_, factor)| *factor)
-            .ok_or_else(unreadable)?;
-        total = number
-            .times(factor)
-            .and_then(|micros| total.checked_add(micros))
-            .filter(|micros| *micros < LONGEST)
-            .ok_or_else(|| {
-                ValueError::new("time span is too long").help("write infinity for no limit")
-            })?;
-        rest = next.trim_start();
+        rest = part.rest.trim_start_matches(BLANK);
     }
-    Ok(Some(Duration::from_micros(
-        u64::try_from(total).unwrap_or(u64::MAX),
-    )))
+    let micros = u64::try_from(total).map_err(|_| too_long())?;
+    Ok(Some(Duration::from_micros(micros)))
+}
+
+/// One part of a time span, as far as it is understood, and what follows it.
+struct Span<'t> {
+    whole: &'t str,
+    fraction: &'t str,
+    /// Microseconds of its unit.
+    unit: u128,
+    rest: &'t str,
+}
+
+impl<'t> Span<'t> {
+    fn read(text: &'t str) -> Option<Self> {
+        let digits = |text: &'t str| {
+            let end = text.find(|c: char| !c.is_ascii_digit());
+            text.split_at(end.unwrap_or(text.len()))
+        };
+        let (whole, after) = digits(text.strip_prefix('+').unwrap_or(text));
+        let (fraction, after) = match after.strip_prefix('.') {
+            Some(after) => Some(digits(after)).filter(|(fraction, _)| !fraction.is_empty())?,
+            None => ("", after),
+        };
+        // `.5` is half a second, `+.5` and a unit alone are nothing.
+        if whole.is_empty() && (fraction.is_empty() || text.starts_with('+')) {
+            return None;
+        }
+        let next = after.trim_start_matches(BLANK);
+        // The longest name: `min` is not `m` and something.
+        let named = TIME_UNITS
+            .iter()
+            .flat_map(|(names, unit)| names.iter().map(move |name| (*name, *unit)))
+            .filter(|(name, _)| next.starts_with(name))
+            .max_by_key(|(name, _)| name.len());
+        let (unit, rest) = match named {
+            Some((name, unit)) => (unit, &next[name.len()..]),
+            None if next.len() < after.len() || next.is_empty() => (SECOND, next),
+            None => return None,
+        };
+        Some(Self {
+            whole,
+            fraction,
+            unit,
+            rest,
+        })
+    }
+
+    /// `None`: too long.
+    fn micros(&self) -> Option<u128> {
+        let whole = if self.whole.is_empty() {
+            "0"
+        } else {
+            self.whole
+        };
+        let whole: i64 = whole.parse().ok()?;
+        let whole = u128::try_from(whole)
+            .ok()
+            .filter(|whole| *whole < LONGEST / self.unit)?;
+        // Digit by digit and cut each time, as systemd does.
+        let (fraction, _) = self
+            .fraction
+            .bytes()
+            .fold((0, self.unit), |(sum, unit), digit| {
+                let unit = unit / 10;
+                (sum + u128::from(digit - b'0') * unit, unit)
+            });
+        Some(whole * self.unit + fraction)
+    }
 }
 
 /// A size in bytes with the suffixes B, K, M, G, T, P, E to the base 1024; `u64::MAX` is
