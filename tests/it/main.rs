@@ -10,6 +10,7 @@
 
 mod boundary;
 mod bus;
+mod calendar;
 mod cgroup;
 mod claude;
 mod control;
