@@ -9,17 +9,20 @@ use aether::engine::event::ExitStatus;
 use aether::name::{UnitName, UnitType};
 use aether::plan::policy;
 use aether::runtime::stream::Parser;
+use aether::unit::calendar::{Calendar, Zone};
+use aether::unit::value::duration;
 use aether::unit::{Source, SpecifierFacts, load, syntax, transient};
 
 /// A target: its name, which is also its corpus's, and what it does.
 pub(crate) type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub(crate) const ALL: [Target; 4] = [
+pub(crate) const ALL: [Target; 5] = [
     ("unit", unit),
     ("policy", policy),
     ("transient", transient),
     ("stream", stream),
+    ("calendar", calendar),
 ];
 
 /// A unit file and its drop-in: syntax without loss, every finding on a line that is there.
@@ -107,4 +110,39 @@ fn stream(bytes: &[u8]) {
     let again: Parser = serde_json::from_str(&kept).expect("and read");
     let status = ExitStatus::Exited(0);
     assert_eq!(parser.verdict(status, false), again.verdict(status, false));
+}
+
+/// A calendar event, a time span, and the bytes of a time zone, a line each (the last to the end).
+fn calendar(bytes: &[u8]) {
+    let mut lines = bytes.splitn(3, |byte| *byte == b'\n');
+    let mut line = || lines.next().unwrap_or_default();
+    let (event, span, zone) = (line(), line(), line());
+    let span = String::from_utf8_lossy(span);
+    if let Ok(Some(span)) = duration(&span) {
+        let micros = format!("{}us", span.as_micros());
+        let again = duration(&micros);
+        assert!(again == Ok(Some(span)) || span.as_micros() > i64::MAX as u128);
+    }
+    let Ok(event) = String::from_utf8_lossy(event).parse::<Calendar>() else {
+        return;
+    };
+    let kept = serde_json::to_string(&event).expect("a calendar can be kept");
+    assert_eq!(event, serde_json::from_str(&kept).expect("and read"));
+    let normalised = event.to_string();
+    let again: Calendar = normalised.parse().expect("the normalised form is one");
+    assert_eq!(again.to_string(), normalised);
+    let zone = Zone::from_tzif("localtime", zone).unwrap_or_default();
+    // A time that the bytes choose, and those after it.
+    let mut at = bytes
+        .iter()
+        .rev()
+        .take(7)
+        .fold(0, |at: u64, byte| at << 8 | u64::from(*byte));
+    for _ in 0..3 {
+        let Some(next) = event.next(at, &zone) else {
+            break;
+        };
+        assert!(next > at, "{normalised} goes back");
+        at = next;
+    }
 }
