@@ -82,6 +82,8 @@ pub(crate) const fn job_word(kind: JobType) -> &'static str {
         JobType::Start => "start",
         JobType::Stop => "stop",
         JobType::Restart => "restart",
+        JobType::Reload => "reload",
+        JobType::VerifyActive => "verify-active",
         JobType::Pause => "pause",
         JobType::Resume => "resume",
     }
@@ -109,7 +111,7 @@ pub(crate) fn agent_state(facts: &UnitFacts) -> &'static str {
         ActiveState::Inactive if view.outcome == Outcome::Completed => "done",
         ActiveState::Inactive => "inactive",
         ActiveState::Active if is_paused(facts) => "paused",
-        ActiveState::Active => "working",
+        ActiveState::Active | ActiveState::Reloading => "working",
     }
 }
 

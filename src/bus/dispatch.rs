@@ -386,10 +386,11 @@ impl Call<'_> {
         known(options, &[])?;
         let whom = match whom {
             "main" => Whom::Main,
+            "control" => Whom::Control,
             "all" => Whom::All,
             _ => {
                 return Err(Failure::invalid(format!(
-                    "whom is main or all, not {whom:?}"
+                    "whom is main, control or all, not {whom:?}"
                 )));
             }
         };

@@ -43,6 +43,7 @@ impl Failure {
                 }
                 Refusal::NoSuchJob(_) => "org.aether1.Error.NoSuchJob",
                 Refusal::NotApplicable { .. } => "org.aether1.Error.JobTypeNotApplicable",
+                Refusal::ByOthersOnly { .. } => "org.aether1.Error.OnlyByDependency",
                 Refusal::Inactive(_) => "org.aether1.Error.UnitInactive",
                 Refusal::AlreadyPaused(_) => "org.aether1.Error.AlreadyPaused",
                 Refusal::NotPaused(_) => "org.aether1.Error.NotPaused",

@@ -228,5 +228,7 @@ const fn result_word(result: JobResult) -> &'static str {
         JobResult::Failed => "failed",
         JobResult::Dependency => "dependency",
         JobResult::Skipped => "skipped",
+        JobResult::Assert => "assert",
+        JobResult::Invalid => "invalid",
     }
 }

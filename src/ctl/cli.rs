@@ -345,6 +345,7 @@ pub(super) struct Run {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum WhomArg {
     Main,
+    Control,
     All,
 }
 

@@ -334,6 +334,7 @@ pub(super) async fn kill(
     let units = names(units)?;
     let whom = match whom {
         WhomArg::Main => Whom::Main,
+        WhomArg::Control => Whom::Control,
         WhomArg::All => Whom::All,
     };
     let client = ask::connect(places).await?;

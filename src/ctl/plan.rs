@@ -243,9 +243,11 @@ fn roles(unit: &Unit) -> Vec<Role> {
     } else {
         service.exec_start.len()
     };
-    many(service.exec_start_pre.len(), Role::StartPre)
+    many(service.exec_condition.len(), Role::Condition)
+        .chain(many(service.exec_start_pre.len(), Role::StartPre))
         .chain(many(main, Role::Main))
         .chain(many(service.exec_start_post.len(), Role::StartPost))
+        .chain(many(service.exec_reload.len(), Role::Reload))
         .chain(many(service.exec_stop.len(), Role::Stop))
         .chain(many(service.exec_stop_post.len(), Role::StopPost))
         .collect()
@@ -253,10 +255,12 @@ fn roles(unit: &Unit) -> Vec<Role> {
 
 fn title(role: Role) -> String {
     let (directive, index) = match role {
+        Role::Condition(index) => ("ExecCondition", index),
         Role::StartPre(index) => ("ExecStartPre", index),
         Role::Main(0) => return "Main process".to_owned(),
         Role::Main(index) => ("ExecStart", index),
         Role::StartPost(index) => ("ExecStartPost", index),
+        Role::Reload(index) => ("ExecReload", index),
         Role::Stop(index) => ("ExecStop", index),
         Role::StopPost(index) => ("ExecStopPost", index),
     };

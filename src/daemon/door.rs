@@ -102,6 +102,9 @@ impl Daemon {
             Request::Start { unit, .. }
             | Request::Restart { unit, .. }
             | Request::Stop { unit, .. }
+            | Request::TryRestart { unit, .. }
+            | Request::Reload { unit, .. }
+            | Request::ReloadOrRestart { unit, .. }
             | Request::Pause { unit, .. }
             | Request::Resume { unit }
             | Request::Send { unit, .. }

@@ -437,9 +437,11 @@ fn refusal(tool: &str) -> String {
 
 const fn role_word(role: Role) -> &'static str {
     match role {
+        Role::Condition(_) => "ExecCondition= process",
         Role::StartPre(_) => "ExecStartPre= process",
         Role::Main(_) => "Main process",
         Role::StartPost(_) => "ExecStartPost= process",
+        Role::Reload(_) => "ExecReload= process",
         Role::Stop(_) => "ExecStop= process",
         Role::StopPost(_) => "ExecStopPost= process",
     }

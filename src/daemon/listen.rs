@@ -344,7 +344,10 @@ impl Daemon {
                 self.note_status(&unit, &status);
             }
             if said.ready {
-                self.feed(Event::Ready { unit });
+                self.feed(Event::Notified {
+                    unit,
+                    notice: crate::engine::event::Notice::Ready,
+                });
             }
         }
         if more {

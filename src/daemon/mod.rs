@@ -44,6 +44,7 @@ use crate::sys::watch::{Watch, WatchId};
 
 mod adopt;
 mod agent;
+mod attend;
 mod begin;
 mod door;
 mod facts;

@@ -27,6 +27,18 @@ impl Daemon {
             } => {
                 self.spawn(&unit, spawn, role, invocation, resume);
             }
+            Effect::Check { unit } => self.check(&unit),
+            Effect::Find {
+                unit,
+                spawn,
+                source,
+            } => self.find(&unit, spawn, &source),
+            Effect::WatchName { unit } => self.watch_name(&unit),
+            Effect::Open { unit } => self.open(&unit),
+            Effect::Await { unit } => self.await_trigger(&unit),
+            Effect::Ignore { unit } => self.ignore_trigger(&unit),
+            Effect::Stamp { unit, at } => self.stamp(&unit, at),
+            Effect::Sweep { unit, signals } => self.sweep_out(&unit, &signals),
             Effect::Signal { unit, whom, signal } => self.signal(&unit, whom, signal),
             Effect::Interrupt { unit } => self.interrupt(&unit),
             Effect::CloseInput { unit } => self.close_input(&unit),
@@ -227,11 +239,18 @@ impl Daemon {
                 .signal_all(signal)
                 .map(drop)
                 .map_err(|error| error.to_string()),
-            (Whom::All, None) | (Whom::Main, _) => self
+            (Whom::All, None) | (Whom::Main | Whom::Control, _) => self
                 .processes
                 .values()
                 .filter(|process| process.unit == *unit && process.ended.is_none())
-                .filter(|process| whom == Whom::All || matches!(process.role, Role::Main(_)))
+                .filter(|process| {
+                    let main = matches!(process.role, Role::Main(_));
+                    match whom {
+                        Whom::All => true,
+                        Whom::Main => main,
+                        Whom::Control => !main,
+                    }
+                })
                 .try_for_each(|process| process::signal(process.pidfd.as_fd(), signal))
                 .map_err(|error| error.to_string()),
         };
@@ -274,6 +293,26 @@ impl Daemon {
         self.look_at_group(unit);
         self.look_again(unit);
         self.hunt(unit);
+    }
+
+    /// Asks whatever is left of a unit to end, and tells when nothing is.
+    fn sweep_out(&mut self, unit: &UnitName, signals: &[i32]) {
+        let Some(held) = self.held.get_mut(unit) else {
+            self.feed(Event::Emptied { unit: unit.clone() });
+            return;
+        };
+        held.emptying = true;
+        let empty = held
+            .group
+            .as_ref()
+            .is_some_and(|group| matches!(group.populated(), Ok(false)));
+        if !empty {
+            for signal in signals {
+                self.signal(unit, Whom::All, *signal);
+            }
+        }
+        self.look_at_group(unit);
+        self.look_again(unit);
     }
 
     fn freeze(&mut self, unit: &UnitName, on: bool) {

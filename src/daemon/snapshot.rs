@@ -179,6 +179,7 @@ const fn ahead(counters: &Counters) -> Counters {
         timer: counters.timer.saturating_add(more),
         input: counters.input.saturating_add(more),
         invocation: counters.invocation.saturating_add(more),
+        ..*counters
     }
 }
 

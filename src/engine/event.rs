@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::name::{Invocation, JobId, UnitName};
 use crate::plan::{Enforcement, Failure};
 use crate::runtime::{TurnResult, Verdict};
-use crate::unit::Unit;
+use crate::unit::{Condition, Unit};
 
 pub use crate::unit::JobMode;
 
@@ -49,12 +49,16 @@ pub struct InputId(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
-    /// `ExecStartPre=`, by index. Runs in `control/`.
+    /// `ExecCondition=`, by index. Runs in `control/`.
+    Condition(u16),
+    /// `ExecStartPre=`, by index. In `control/`.
     StartPre(u16),
     /// The main process (`ExecStart=`, by index for oneshot; the runtime of an agent). In `agent/`.
     Main(u16),
     /// `ExecStartPost=`, by index. In `control/`.
     StartPost(u16),
+    /// `ExecReload=`, by index. In `control/`.
+    Reload(u16),
     /// `ExecStop=`, by index. In `control/`.
     Stop(u16),
     /// `ExecStopPost=`, by index. In `control/`.
@@ -160,10 +164,75 @@ pub enum Event {
         /// Which.
         timer: TimerId,
     },
-    /// The unit said `READY=1`.
-    Ready {
+    /// The unit notified us (sd_notify(3)); who may has been checked.
+    Notified {
         /// Whose.
         unit: UnitName,
+        /// Of what.
+        notice: Notice,
+    },
+    /// [`Effect::Check`]: the conditions and asserts of the unit were looked at.
+    Checked {
+        /// Whose.
+        unit: UnitName,
+        /// The first that stands against the start.
+        unmet: Option<Condition>,
+    },
+    /// [`Effect::Find`]: this is the process; it is watched.
+    Found {
+        /// Whose.
+        unit: UnitName,
+        /// Which.
+        spawn: SpawnId,
+        /// Its process id.
+        pid: u32,
+    },
+    /// [`Effect::Find`]: there is no such process, or not yet ([`Source::PidFile`] goes on looking).
+    NotFound {
+        /// Whose.
+        unit: UnitName,
+        /// Which.
+        spawn: SpawnId,
+        /// Why.
+        reason: String,
+    },
+    /// `BusName=` of the unit has, or has no longer, an owner on the bus.
+    BusName {
+        /// Whose.
+        unit: UnitName,
+        /// Whether somebody owns it.
+        owned: bool,
+    },
+    /// [`Effect::Open`]: sockets are listening, paths are watched, stamps are read.
+    Opened {
+        /// Whose.
+        unit: UnitName,
+        /// When a persistent timer last elapsed, in microseconds since 1970.
+        stamp: Option<u64>,
+    },
+    /// [`Effect::Open`] failed, or what was open broke.
+    OpenFailed {
+        /// Whose.
+        unit: UnitName,
+        /// At which step and why.
+        failure: Failure,
+    },
+    /// Something waits in a socket, or a watched path is as it should be.
+    Triggered {
+        /// The socket or path unit.
+        unit: UnitName,
+    },
+    /// A connection was accepted for an instance (`Accept=yes`).
+    Accepted {
+        /// The socket unit.
+        unit: UnitName,
+        /// The instance that is to serve it; defined already.
+        instance: UnitName,
+    },
+    /// The clock of the day jumped, or its zone was changed.
+    ClockChanged {
+        /// The local time zone, when it is new: its name, and its rules as in tzfile(5).
+        zone: Option<(String, Vec<u8>)>,
     },
     /// The unit said `STATUS=…`.
     StatusText {
@@ -171,6 +240,20 @@ pub enum Event {
         unit: UnitName,
         /// What, cut to a bounded length.
         text: String,
+    },
+    /// The agent asked for an approval, or the last one that it asked for has been answered.
+    Approval {
+        /// Whose.
+        unit: UnitName,
+        /// Whether it waits now.
+        waiting: bool,
+    },
+    /// A budget of the agent is spent.
+    BudgetSpent {
+        /// Whose.
+        unit: UnitName,
+        /// Which, in one sentence.
+        what: String,
     },
     /// The agent took up a message (its runtime says so).
     InputConsumed {
@@ -209,6 +292,40 @@ pub enum Event {
     },
 }
 
+/// What a unit tells about itself (sd_notify(3)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Notice {
+    /// `READY=1`.
+    Ready,
+    /// `RELOADING=1`, at this time on the monotonic clock in microseconds; 0: not said.
+    Reloading(u64),
+    /// `STOPPING=1`.
+    Stopping,
+    /// `MAINPID=`.
+    MainPid(u32),
+    /// `WATCHDOG=1`.
+    Watchdog,
+    /// `WATCHDOG=trigger`.
+    WatchdogTrigger,
+    /// `WATCHDOG_USEC=`, in microseconds.
+    WatchdogPeriod(u64),
+    /// `EXTEND_TIMEOUT_USEC=`, in microseconds from now.
+    ExtendTimeout(u64),
+}
+
+/// Where it is said which process is the main one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// In `PIDFile=`, now or when it has been written.
+    PidFile,
+    /// It is the only one in the unit's cgroup.
+    Guess,
+    /// The unit said so (`MAINPID=`).
+    Told(u32),
+}
+
 /// What somebody asks for. One meaning per verb, whoever asks and by whichever door.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -235,6 +352,29 @@ pub enum Request {
         unit: UnitName,
         /// What to do about jobs in the way.
         mode: JobMode,
+    },
+    /// Stop and start if running; otherwise nothing.
+    TryRestart {
+        /// Which.
+        unit: UnitName,
+        /// What to do about jobs in the way.
+        mode: JobMode,
+    },
+    /// Read its configuration again.
+    Reload {
+        /// Which.
+        unit: UnitName,
+        /// What to do about jobs in the way.
+        mode: JobMode,
+    },
+    /// Reload where it can, otherwise restart.
+    ReloadOrRestart {
+        /// Which.
+        unit: UnitName,
+        /// What to do about jobs in the way.
+        mode: JobMode,
+        /// Nothing where it is not running.
+        only_running: bool,
     },
     /// Freeze the agent's processes; the job ends when the kernel says so.
     Pause {
@@ -282,6 +422,8 @@ pub enum Request {
 pub enum Whom {
     /// The main process.
     Main,
+    /// The process of `ExecReload=`, `ExecStop=` and their like.
+    Control,
     /// Every process of the unit.
     All,
 }
@@ -296,6 +438,10 @@ pub enum JobType {
     Stop,
     /// Stop, then start.
     Restart,
+    /// Read the configuration again.
+    Reload,
+    /// Be active already (`Requisite=`).
+    VerifyActive,
     /// Freeze.
     Pause,
     /// Thaw.
@@ -318,6 +464,10 @@ pub enum JobResult {
     Dependency,
     /// There was nothing to do.
     Skipped,
+    /// An `Assert…=` did not hold.
+    Assert,
+    /// The job cannot be for this unit.
+    Invalid,
 }
 
 /// The answer to a request that was taken.
@@ -368,6 +518,16 @@ pub enum Refusal {
         unit: UnitName,
         /// Who needs it.
         dependents: Vec<UnitName>,
+    },
+    /// `RefuseManualStart=`, `RefuseManualStop=` or no `AllowIsolate=`.
+    #[error("{unit} may not be {verb} by hand: its unit file says {directive}")]
+    ByOthersOnly {
+        /// Which.
+        unit: UnitName,
+        /// Past participle: "started".
+        verb: String,
+        /// The directive as it stands there.
+        directive: String,
     },
     /// A job in the way, under [`JobMode::Fail`].
     #[error("{unit} has a conflicting job {job}")]
@@ -442,6 +602,51 @@ pub enum Effect {
         /// A restart, by policy or by hand: the runtime resumes its session.
         resume: bool,
     },
+    /// Look at the unit's conditions and asserts. Answered by [`Event::Checked`].
+    Check {
+        /// Whose.
+        unit: UnitName,
+    },
+    /// Find a process of the unit that we did not start, and watch it. Answered by
+    /// [`Event::Found`] or [`Event::NotFound`].
+    Find {
+        /// Whose.
+        unit: UnitName,
+        /// The number it gets.
+        spawn: SpawnId,
+        /// Where to look.
+        source: Source,
+    },
+    /// Tell when what the unit acquires on the bus has an owner and when it has none any more.
+    /// Answered at once and at every change by [`Event::BusName`].
+    WatchName {
+        /// Whose.
+        unit: UnitName,
+    },
+    /// Open what a socket unit listens on, read a timer's stamp. Answered by [`Event::Opened`] or
+    /// [`Event::OpenFailed`].
+    Open {
+        /// Whose.
+        unit: UnitName,
+    },
+    /// Tell once when a socket has something in it, or a path is as it should be; each time it is
+    /// asked. Answered by [`Event::Triggered`] or [`Event::OpenFailed`], whenever that may be.
+    Await {
+        /// Whose.
+        unit: UnitName,
+    },
+    /// Do not tell: the service serves the socket itself.
+    Ignore {
+        /// Whose.
+        unit: UnitName,
+    },
+    /// Keep the time of a persistent timer's elapse. No answer.
+    Stamp {
+        /// Whose.
+        unit: UnitName,
+        /// When, in microseconds since 1970.
+        at: u64,
+    },
     /// Send a signal. No answer; the processes' end is.
     Signal {
         /// Whose.
@@ -460,6 +665,14 @@ pub enum Effect {
     CloseInput {
         /// Whose.
         unit: UnitName,
+    },
+    /// Send a signal to whatever is left in the unit's cgroup, if anything. Answered by
+    /// [`Event::Emptied`] when nothing is, at once or later.
+    Sweep {
+        /// Whose.
+        unit: UnitName,
+        /// The signals, in order; none: only wait.
+        signals: Vec<i32>,
     },
     /// Kill every process of the unit's cgroup at once (`cgroup.kill`), frozen or not. Answered by
     /// [`Event::Emptied`].

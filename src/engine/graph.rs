@@ -8,116 +8,251 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::name::UnitName;
 use crate::unit::Relations;
 
-type Edges = BTreeMap<UnitName, BTreeSet<UnitName>>;
+type Names = BTreeSet<UnitName>;
 
 /// The relations, and each of them reversed.
 #[derive(Debug, Default)]
 pub(super) struct Graph {
     forward: BTreeMap<UnitName, Relations>,
-    required_by: Edges,
-    parts: Edges,
-    conflicted_by: Edges,
-    /// Who names a unit in its `Before=`.
-    named_before: Edges,
-    /// Who names a unit in its `After=`.
-    named_after: Edges,
+    reverse: BTreeMap<UnitName, Reverse>,
 }
+
+/// Who names a unit, and in which directive.
+#[derive(Debug, Default)]
+struct Reverse {
+    required_by: Names,
+    requisite_of: Names,
+    wanted_by: Names,
+    bound_by: Names,
+    parts: Names,
+    upheld_by: Names,
+    conflicted_by: Names,
+    before: Names,
+    after: Names,
+    reloads: Names,
+    reloaded_from: Names,
+    stops: Names,
+    stopped_from: Names,
+    triggered_by: Names,
+}
+
+impl Reverse {
+    fn is_empty(&self) -> bool {
+        let Self {
+            required_by,
+            requisite_of,
+            wanted_by,
+            bound_by,
+            parts,
+            upheld_by,
+            conflicted_by,
+            before,
+            after,
+            reloads,
+            reloaded_from,
+            stops,
+            stopped_from,
+            triggered_by,
+        } = self;
+        [
+            required_by,
+            requisite_of,
+            wanted_by,
+            bound_by,
+            parts,
+            upheld_by,
+            conflicted_by,
+            before,
+            after,
+            reloads,
+            reloaded_from,
+            stops,
+            stopped_from,
+            triggered_by,
+        ]
+        .into_iter()
+        .all(BTreeSet::is_empty)
+    }
+}
+
+/// Every directive, and where the unit that it names keeps who named it.
+const EDGES: [(
+    fn(&Relations) -> &Vec<UnitName>,
+    fn(&mut Reverse) -> &mut Names,
+); 14] = [
+    (|r| &r.requires, |r| &mut r.required_by),
+    (|r| &r.requisite, |r| &mut r.requisite_of),
+    (|r| &r.wants, |r| &mut r.wanted_by),
+    (|r| &r.binds_to, |r| &mut r.bound_by),
+    (|r| &r.part_of, |r| &mut r.parts),
+    (|r| &r.upholds, |r| &mut r.upheld_by),
+    (|r| &r.conflicts, |r| &mut r.conflicted_by),
+    (|r| &r.before, |r| &mut r.before),
+    (|r| &r.after, |r| &mut r.after),
+    (|r| &r.propagates_reload_to, |r| &mut r.reloaded_from),
+    (|r| &r.reload_propagated_from, |r| &mut r.reloads),
+    (|r| &r.propagates_stop_to, |r| &mut r.stopped_from),
+    (|r| &r.stop_propagated_from, |r| &mut r.stops),
+    (|r| &r.triggers, |r| &mut r.triggered_by),
+];
 
 impl Graph {
     /// Puts the relations of a unit in place of those it had.
     pub(super) fn define(&mut self, name: &UnitName, relations: &Relations) {
         self.forget(name);
-        self.each_edge(relations, |edges, to| {
-            edges.entry(to.clone()).or_default().insert(name.clone());
-        });
+        for (named, named_by) in EDGES {
+            for to in named(relations) {
+                named_by(self.reverse.entry(to.clone()).or_default()).insert(name.clone());
+            }
+        }
         self.forward.insert(name.clone(), relations.clone());
     }
 
     /// Takes the relations of a unit out; what others say of it stays.
     pub(super) fn forget(&mut self, name: &UnitName) {
-        if let Some(old) = self.forward.remove(name) {
-            self.each_edge(&old, |edges, to| {
-                if let Some(set) = edges.get_mut(to) {
-                    set.remove(name);
-                    if set.is_empty() {
-                        edges.remove(to);
+        let Some(old) = self.forward.remove(name) else {
+            return;
+        };
+        for (named, named_by) in EDGES {
+            for to in named(&old) {
+                if let Some(reverse) = self.reverse.get_mut(to) {
+                    named_by(reverse).remove(name);
+                    if reverse.is_empty() {
+                        self.reverse.remove(to);
                     }
                 }
-            });
-        }
-    }
-
-    fn each_edge(&mut self, relations: &Relations, mut act: impl FnMut(&mut Edges, &UnitName)) {
-        for (edges, names) in [
-            (&mut self.required_by, &relations.requires),
-            (&mut self.parts, &relations.part_of),
-            (&mut self.conflicted_by, &relations.conflicts),
-            (&mut self.named_before, &relations.before),
-            (&mut self.named_after, &relations.after),
-        ] {
-            for to in names {
-                act(edges, to);
             }
         }
     }
 
-    /// `Requires=` of the unit.
-    pub(super) fn requires(&self, name: &UnitName) -> &[UnitName] {
-        self.forward.get(name).map_or(&[], |r| &r.requires)
+    fn own<'a>(
+        &'a self,
+        name: &UnitName,
+        list: fn(&Relations) -> &Vec<UnitName>,
+    ) -> impl Iterator<Item = &'a UnitName> {
+        self.forward.get(name).into_iter().flat_map(list)
     }
 
-    /// `Wants=` of the unit.
-    pub(super) fn wants(&self, name: &UnitName) -> &[UnitName] {
-        self.forward.get(name).map_or(&[], |r| &r.wants)
+    fn others<'a>(
+        &'a self,
+        name: &UnitName,
+        list: fn(&Reverse) -> &Names,
+    ) -> impl Iterator<Item = &'a UnitName> {
+        self.reverse.get(name).into_iter().flat_map(list)
     }
 
-    /// Units that require this one.
-    pub(super) fn required_by(&self, name: &UnitName) -> impl Iterator<Item = &UnitName> {
-        self.required_by.get(name).into_iter().flatten()
+    /// Units that are started with this one, and without which it is not.
+    pub(super) fn requires<'a>(&'a self, name: &UnitName) -> impl Iterator<Item = &'a UnitName> {
+        let bound = self.own(name, |r| &r.binds_to);
+        self.own(name, |r| &r.requires).chain(bound)
+    }
+
+    /// Units that must be active already.
+    pub(super) fn requisite<'a>(&'a self, name: &UnitName) -> impl Iterator<Item = &'a UnitName> {
+        self.own(name, |r| &r.requisite)
+    }
+
+    /// Units that are started with this one, however that ends.
+    pub(super) fn wants<'a>(&'a self, name: &UnitName) -> impl Iterator<Item = &'a UnitName> {
+        let upheld = self.own(name, |r| &r.upholds);
+        self.own(name, |r| &r.wants).chain(upheld)
+    }
+
+    /// `Upholds=` of the unit.
+    pub(super) fn upholds(&self, name: &UnitName) -> Vec<UnitName> {
+        self.own(name, |r| &r.upholds).cloned().collect()
+    }
+
+    /// Units that uphold this one.
+    pub(super) fn upheld_by(&self, name: &UnitName) -> Vec<UnitName> {
+        self.others(name, |r| &r.upheld_by).cloned().collect()
+    }
+
+    /// Units that cannot start without this one (`Requires=`, `Requisite=`, `BindsTo=`).
+    pub(super) fn required_by<'a>(&'a self, name: &UnitName) -> impl Iterator<Item = &'a UnitName> {
+        self.others(name, |r| &r.required_by)
+            .chain(self.others(name, |r| &r.requisite_of))
+            .chain(self.others(name, |r| &r.bound_by))
+    }
+
+    /// Units that must have this one active before they start (`Requisite=`).
+    pub(super) fn requisite_of<'a>(
+        &'a self,
+        name: &UnitName,
+    ) -> impl Iterator<Item = &'a UnitName> {
+        self.others(name, |r| &r.requisite_of)
     }
 
     /// Units that are part of this one.
-    pub(super) fn parts(&self, name: &UnitName) -> impl Iterator<Item = &UnitName> {
-        self.parts.get(name).into_iter().flatten()
+    pub(super) fn parts<'a>(&'a self, name: &UnitName) -> impl Iterator<Item = &'a UnitName> {
+        self.others(name, |r| &r.parts)
     }
 
-    /// Units that cannot run together with this one, whoever of the two says so.
-    pub(super) fn conflicts(&self, name: &UnitName) -> BTreeSet<UnitName> {
-        let mut all: BTreeSet<UnitName> = self
-            .forward
-            .get(name)
-            .into_iter()
-            .flat_map(|r| r.conflicts.iter().cloned())
-            .collect();
-        all.extend(self.conflicted_by.get(name).into_iter().flatten().cloned());
-        all.remove(name);
-        all
+    /// Units that this one's stop is told to (`PropagatesStopTo=`, from either end).
+    pub(super) fn stops<'a>(&'a self, name: &UnitName) -> impl Iterator<Item = &'a UnitName> {
+        self.own(name, |r| &r.propagates_stop_to)
+            .chain(self.others(name, |r| &r.stops))
+    }
+
+    /// Units that this one's reload is told to (`PropagatesReloadTo=`, from either end).
+    pub(super) fn reloads<'a>(&'a self, name: &UnitName) -> impl Iterator<Item = &'a UnitName> {
+        self.own(name, |r| &r.propagates_reload_to)
+            .chain(self.others(name, |r| &r.reloads))
+    }
+
+    /// Units that go down when this one does, though nobody stopped it.
+    pub(super) fn stopped_with(&self, name: &UnitName) -> Names {
+        self.others(name, |r| &r.bound_by)
+            .chain(self.stops(name))
+            .cloned()
+            .collect()
+    }
+
+    /// Who keeps a unit from being unneeded.
+    pub(super) fn needed_by<'a>(&'a self, name: &UnitName) -> impl Iterator<Item = &'a UnitName> {
+        self.required_by(name)
+            .chain(self.others(name, |r| &r.wanted_by))
+            .chain(self.others(name, |r| &r.upheld_by))
+    }
+
+    /// What a unit keeps from being unneeded.
+    pub(super) fn needs_of(&self, name: &UnitName) -> Names {
+        self.requires(name)
+            .chain(self.requisite(name))
+            .chain(self.wants(name))
+            .cloned()
+            .collect()
+    }
+
+    /// Timers, sockets and paths that start this unit.
+    pub(super) fn triggered_by(&self, name: &UnitName) -> Vec<UnitName> {
+        self.others(name, |r| &r.triggered_by).cloned().collect()
+    }
+
+    /// Units that this one says it cannot run together with.
+    pub(super) fn conflicts(&self, name: &UnitName) -> Names {
+        let own = self.own(name, |r| &r.conflicts);
+        own.filter(|other| *other != name).cloned().collect()
+    }
+
+    /// Units that say they cannot run together with this one.
+    pub(super) fn conflicted_by(&self, name: &UnitName) -> Names {
+        let others = self.others(name, |r| &r.conflicted_by);
+        others.filter(|other| *other != name).cloned().collect()
     }
 
     /// Units that this one is ordered after.
-    pub(super) fn earlier(&self, name: &UnitName) -> BTreeSet<UnitName> {
-        let mut all: BTreeSet<UnitName> = self
-            .forward
-            .get(name)
-            .into_iter()
-            .flat_map(|r| r.after.iter().cloned())
-            .collect();
-        all.extend(self.named_before.get(name).into_iter().flatten().cloned());
-        all.remove(name);
-        all
+    pub(super) fn earlier<'a>(&'a self, name: &'a UnitName) -> impl Iterator<Item = &'a UnitName> {
+        self.own(name, |r| &r.after)
+            .chain(self.others(name, |r| &r.before))
+            .filter(move |other| *other != name)
     }
 
     /// Units that are ordered after this one.
-    pub(super) fn later(&self, name: &UnitName) -> BTreeSet<UnitName> {
-        let mut all: BTreeSet<UnitName> = self
-            .forward
-            .get(name)
-            .into_iter()
-            .flat_map(|r| r.before.iter().cloned())
-            .collect();
-        all.extend(self.named_after.get(name).into_iter().flatten().cloned());
-        all.remove(name);
-        all
+    pub(super) fn later<'a>(&'a self, name: &'a UnitName) -> impl Iterator<Item = &'a UnitName> {
+        self.own(name, |r| &r.before)
+            .chain(self.others(name, |r| &r.after))
+            .filter(move |other| *other != name)
     }
 
     /// Every unit reached from `from` through `next`, without `from`; each once, nearest first.
@@ -142,32 +277,37 @@ impl Graph {
 
     /// A cycle in the order among these units: each is ordered after the next one, and the last
     /// after the first. Without recursion: a unit file must not choose our stack's depth.
-    pub(super) fn cycle(&self, among: &BTreeSet<UnitName>) -> Option<Vec<UnitName>> {
-        let mut done: BTreeSet<UnitName> = BTreeSet::new();
-        for root in among {
+    pub(super) fn cycle(
+        &self,
+        among: impl Fn(&UnitName) -> bool,
+        roots: &Names,
+    ) -> Option<Vec<UnitName>> {
+        let mut done: BTreeSet<&UnitName> = BTreeSet::new();
+        let mut on_path: BTreeSet<&UnitName> = BTreeSet::new();
+        for root in roots {
             if done.contains(root) {
                 continue;
             }
-            let mut path: Vec<(UnitName, Vec<UnitName>)> = Vec::new();
-            let edges = |name: &UnitName| -> Vec<UnitName> {
-                self.earlier(name)
-                    .into_iter()
-                    .filter(|other| among.contains(other))
-                    .collect()
+            let mut path: Vec<(&UnitName, Vec<&UnitName>)> = Vec::new();
+            let edges = |name| -> Vec<&UnitName> {
+                self.earlier(name).filter(|other| among(other)).collect()
             };
-            path.push((root.clone(), edges(root)));
+            path.push((root, edges(root)));
+            on_path.insert(root);
             while let Some((name, rest)) = path.last_mut() {
                 let Some(other) = rest.pop() else {
-                    done.insert(name.clone());
+                    done.insert(name);
+                    on_path.remove(*name);
                     path.pop();
                     continue;
                 };
-                if let Some(start) = path.iter().position(|(on, _)| *on == other) {
-                    return Some(path.drain(start..).map(|(on, _)| on).collect());
+                if on_path.contains(other) {
+                    let start = path.iter().position(|(on, _)| *on == other)?;
+                    return Some(path.drain(start..).map(|(on, _)| on.clone()).collect());
                 }
-                if !done.contains(&other) {
-                    let next = edges(&other);
-                    path.push((other, next));
+                if !done.contains(other) {
+                    on_path.insert(other);
+                    path.push((other, edges(other)));
                 }
             }
         }

@@ -22,7 +22,7 @@ pub(super) struct Job {
     pub(super) alone: bool,
 }
 
-/// How far a job is. A restart passes through all four.
+/// How far a job is. A restart passes through all four; what is no stop has the last two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Phase {
@@ -39,7 +39,11 @@ impl Job {
             kind,
             phase: match kind {
                 JobType::Stop | JobType::Restart => Phase::StopWaiting,
-                JobType::Start | JobType::Pause | JobType::Resume => Phase::StartWaiting,
+                JobType::Start
+                | JobType::Reload
+                | JobType::VerifyActive
+                | JobType::Pause
+                | JobType::Resume => Phase::StartWaiting,
             },
             by_policy: false,
             alone: false,
@@ -56,32 +60,22 @@ impl Job {
     }
 
     /// Whether this job does what a new one asks for, so that the new one needs no job of its own.
-    pub(super) fn absorbs(&self, new: JobType) -> bool {
-        match (self.kind, new) {
-            (JobType::Start, JobType::Start)
-            | (JobType::Stop, JobType::Stop)
-            | (JobType::Restart, JobType::Start)
-            | (JobType::Pause, JobType::Pause)
-            | (JobType::Resume, JobType::Resume) => true,
+    pub(super) const fn absorbs(&self, new: JobType) -> bool {
+        match new {
+            JobType::Start => matches!(self.kind, JobType::Start | JobType::Restart),
+            JobType::Stop => matches!(self.kind, JobType::Stop),
             // A restart that has begun its start half is too old to count as a new restart.
-            (JobType::Restart, JobType::Restart) => self.stops(),
-            (
-                JobType::Start,
-                JobType::Stop | JobType::Restart | JobType::Pause | JobType::Resume,
-            )
-            | (
-                JobType::Stop,
-                JobType::Start | JobType::Restart | JobType::Pause | JobType::Resume,
-            )
-            | (JobType::Restart, JobType::Stop | JobType::Pause | JobType::Resume)
-            | (
-                JobType::Pause,
-                JobType::Start | JobType::Stop | JobType::Restart | JobType::Resume,
-            )
-            | (
-                JobType::Resume,
-                JobType::Start | JobType::Stop | JobType::Restart | JobType::Pause,
-            ) => false,
+            JobType::Restart => matches!(self.kind, JobType::Restart) && self.stops(),
+            // What is being started reads its configuration anyway; a reload that has begun may
+            // have read it too early.
+            JobType::Reload => match self.kind {
+                JobType::Start | JobType::Restart => true,
+                JobType::Reload => !self.is_running(),
+                JobType::Stop | JobType::VerifyActive | JobType::Pause | JobType::Resume => false,
+            },
+            JobType::VerifyActive => !matches!(self.kind, JobType::Stop),
+            JobType::Pause => matches!(self.kind, JobType::Pause),
+            JobType::Resume => matches!(self.kind, JobType::Resume),
         }
     }
 }
@@ -89,27 +83,27 @@ impl Job {
 /// One job that does what both would, within one transaction; `None`: they contradict each other.
 pub(super) const fn merge(a: JobType, b: JobType) -> Option<JobType> {
     match (a, b) {
-        (JobType::Start, JobType::Start) => Some(JobType::Start),
         (JobType::Stop, JobType::Stop) => Some(JobType::Stop),
-        (JobType::Start | JobType::Restart, JobType::Restart)
-        | (JobType::Restart, JobType::Start) => Some(JobType::Restart),
         (JobType::Pause, JobType::Pause) => Some(JobType::Pause),
         (JobType::Resume, JobType::Resume) => Some(JobType::Resume),
-        (JobType::Start | JobType::Restart, JobType::Stop | JobType::Pause | JobType::Resume)
-        | (JobType::Stop, JobType::Start | JobType::Restart | JobType::Pause | JobType::Resume)
-        | (JobType::Pause, JobType::Start | JobType::Stop | JobType::Restart | JobType::Resume)
-        | (JobType::Resume, JobType::Start | JobType::Stop | JobType::Restart | JobType::Pause) => {
-            None
-        }
+        (JobType::Stop | JobType::Pause | JobType::Resume, _)
+        | (_, JobType::Stop | JobType::Pause | JobType::Resume) => None,
+        (JobType::Restart, _) | (_, JobType::Restart) => Some(JobType::Restart),
+        // Whoever asks for both wants it up and fresh; what starts is fresh.
+        (JobType::Start, _) | (_, JobType::Start) => Some(JobType::Start),
+        (JobType::Reload, _) | (_, JobType::Reload) => Some(JobType::Reload),
+        (JobType::VerifyActive, JobType::VerifyActive) => Some(JobType::VerifyActive),
     }
 }
 
 /// Whether a job has nothing to do for a unit in this state.
 pub(super) const fn redundant(kind: JobType, active: ActiveState) -> bool {
     match kind {
-        JobType::Start => matches!(active, ActiveState::Active),
+        JobType::Start | JobType::VerifyActive => {
+            matches!(active, ActiveState::Active | ActiveState::Reloading)
+        }
         JobType::Stop => matches!(active, ActiveState::Inactive | ActiveState::Failed),
-        JobType::Restart | JobType::Pause | JobType::Resume => false,
+        JobType::Restart | JobType::Reload | JobType::Pause | JobType::Resume => false,
     }
 }
 

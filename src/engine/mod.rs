@@ -3,20 +3,25 @@
 //! Pure: no clock, no randomness, no I/O. It owns all unit state; nothing else changes it. The
 //! daemon waits for one event, calls [`Engine::handle`], performs each effect, and what comes of an
 //! effect is the next event. Read `event` first, then `state` (whose comment is the specification);
-//! `request` → `transaction` → `schedule` is the way of a wish, `start`, `stop`, `pause` and `talk`
-//! are the life of one unit.
+//! `request` → `transaction` → `schedule` is the way of a wish, `start`, `end`, `reload`, `stop`,
+//! `pause` and `talk` are the life of one unit, `trigger` that of timers, sockets and paths;
+//! `react` is what one unit's change means for others.
 #![forbid(unsafe_code)]
 
+mod end;
 pub mod event;
 mod graph;
 mod input;
 mod job;
 mod pause;
+mod place;
+mod react;
+mod reload;
 mod request;
 mod restart;
 mod schedule;
-#[cfg(test)]
-mod sim;
+#[cfg(any(test, feature = "simulate"))]
+pub mod sim;
 mod snapshot;
 mod start;
 mod state;
@@ -26,6 +31,7 @@ mod talk;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod trigger;
 pub mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,15 +39,17 @@ use std::sync::Arc;
 
 use crate::name::{JobId, UnitName, UnitType};
 use crate::unit::Unit;
+use crate::unit::calendar::Zone;
 
-use event::{Effect, Event, JobType, Now, SpawnId, TimerId};
+use event::{Effect, Event, JobResult, JobType, Now, SpawnId, TimerId};
 use graph::Graph;
 use job::Job;
+use react::Move;
 use state::{Deadline, Process, State};
-use view::{ActiveState, View};
+use view::View;
 
+pub use end::LOST;
 pub use input::LIMIT as INPUT_LIMIT;
-pub use start::LOST;
 pub use state::Snapshot;
 pub use step::Counters;
 use step::Step;
@@ -55,6 +63,16 @@ pub struct Engine {
     timers: BTreeMap<TimerId, UnitName>,
     /// Units with a job, or with a restart that is due.
     busy: BTreeSet<UnitName>,
+    /// Those of them that are to be looked at.
+    dirty: BTreeSet<UnitName>,
+    /// Those that wait for the others (`Type=idle`).
+    idling: BTreeSet<UnitName>,
+    /// Who stands in which slice.
+    members: BTreeMap<UnitName, BTreeSet<UnitName>>,
+    /// Changes of public states whose consequences have not been drawn.
+    moves: Vec<Move>,
+    /// The local time zone.
+    zone: Zone,
     /// Units looked at during one event, as they were before; `None`: they are to be told anyway.
     touched: BTreeMap<UnitName, Option<Snapshot>>,
     out: Vec<Effect>,
@@ -78,8 +96,18 @@ impl Engine {
     #[must_use]
     pub fn handle(&mut self, now: Now, event: Event) -> Vec<Effect> {
         self.dispatch(now, event);
-        self.run_jobs(now);
+        self.follow(now);
         self.collect()
+    }
+
+    /// Jobs and consequences, until nothing moves any more.
+    fn follow(&mut self, now: Now) {
+        loop {
+            self.run_jobs(now);
+            if !self.react(now) && self.dirty.is_empty() {
+                return;
+            }
+        }
     }
 
     fn dispatch(&mut self, now: Now, event: Event) {
@@ -113,12 +141,40 @@ impl Engine {
             Event::FreezeFailed { unit, failure } => {
                 self.with(now, &unit, |step| step.freeze_failed(&failure));
             }
-            Event::TimerFired { timer } => {
-                if let Some(unit) = self.timers.get(&timer).cloned() {
-                    self.with(now, &unit, |step| step.timer_fired());
-                }
+            Event::TimerFired { timer } => self.timer_fired(now, timer),
+            Event::Notified { unit, notice } => {
+                self.with(now, &unit, |step| step.notified(notice));
             }
-            Event::Ready { unit } => self.with(now, &unit, |step| step.ready()),
+            Event::Checked { unit, unmet } => self.with(now, &unit, |step| step.checked(unmet)),
+            Event::Found { unit, spawn, pid } => {
+                self.with(now, &unit, |step| step.found(spawn, pid));
+            }
+            Event::NotFound {
+                unit,
+                spawn,
+                reason,
+            } => self.with(now, &unit, |step| step.not_found(spawn, &reason)),
+            Event::BusName { unit, owned } => {
+                self.with(now, &unit, |step| step.bus_name(owned));
+            }
+            Event::Opened { unit, stamp } => self.opened(now, &unit, stamp),
+            Event::OpenFailed { unit, failure } => self.open_failed(now, &unit, failure),
+            Event::Triggered { unit } => self.triggered(now, &unit),
+            Event::Accepted { unit, instance } => self.accepted(now, &unit, &instance),
+            Event::ClockChanged { zone } => {
+                let changed = zone.is_some();
+                if let Some((name, rules)) = zone {
+                    // Rules that nobody can read are those of UTC, as libc has it.
+                    self.zone = Zone::from_tzif(&name, &rules).unwrap_or_default();
+                }
+                self.clock_changed(now, changed);
+            }
+            Event::Approval { unit, waiting } => {
+                self.with(now, &unit, |step| step.approval(waiting));
+            }
+            Event::BudgetSpent { unit, what } => {
+                self.with(now, &unit, |step| step.budget_spent(&what));
+            }
             Event::StatusText { unit, text } => {
                 self.with(now, &unit, |step| step.core.run.status_text = text);
             }
@@ -148,6 +204,7 @@ impl Engine {
     fn define(&mut self, now: Now, unit: Unit) {
         let name = unit.name.clone();
         self.graph.define(&name, &unit.relations);
+        self.place(&unit);
         let unit = Arc::new(unit);
         self.touched.insert(name.clone(), None);
         match self.records.get_mut(&name) {
@@ -161,13 +218,68 @@ impl Engine {
             }
         }
         // A new order may be a circle among jobs that wait already; they must not wait for ever.
-        if self.busy.contains(&name) && self.graph.cycle(&self.busy).is_some() {
+        let roots = BTreeSet::from([name.clone()]);
+        if self.busy.contains(&name)
+            && self
+                .graph
+                .cycle(|other| self.busy.contains(other), &roots)
+                .is_some()
+        {
             self.with(now, &name, |step| {
                 if let Some(job) = &mut step.core.job {
                     job.alone = true;
                 }
                 step.log("its new order is a cycle among the present jobs, which ignore it");
             });
+        }
+    }
+
+    /// Notes in which slice a unit stands now.
+    fn place(&mut self, unit: &Unit) {
+        let old = self
+            .records
+            .get(&unit.name)
+            .and_then(|record| record.unit.slice.clone());
+        if old != unit.slice {
+            self.unplace(&unit.name, old.as_ref());
+        }
+        if let Some(slice) = &unit.slice {
+            let members = self.members.entry(slice.clone()).or_default();
+            members.insert(unit.name.clone());
+        }
+    }
+
+    fn unplace(&mut self, name: &UnitName, slice: Option<&UnitName>) {
+        if let Some(slice) = slice
+            && let Some(members) = self.members.get_mut(slice)
+        {
+            members.remove(name);
+            if members.is_empty() {
+                self.members.remove(slice);
+            }
+        }
+    }
+
+    fn timer_fired(&mut self, now: Now, timer: TimerId) {
+        let Some(name) = self.timers.get(&timer).cloned() else {
+            return;
+        };
+        let job = self.records.get(&name).map(|record| record.core.clocks.job);
+        if matches!(job, Some(Deadline::At { timer: own, .. }) if own == timer) {
+            self.with(now, &name, |step| {
+                step.core.clocks.job = Deadline::Never;
+                step.log("its job took too long and is taken back");
+            });
+            self.end_job(now, &name, JobResult::Timeout, true);
+        } else if name.kind() == UnitType::Timer {
+            self.with(now, &name, |step| {
+                if let Some(deadline) = step.core.state.deadline_mut() {
+                    *deadline = Deadline::Never;
+                }
+            });
+            self.timer_due(now, &name);
+        } else {
+            self.with(now, &name, |step| step.timer_fired(timer));
         }
     }
 
@@ -180,8 +292,10 @@ impl Engine {
         self.touched
             .entry(name.clone())
             .or_insert_with(|| Some(core.clone()));
-        let target = record.unit.service.is_none();
-        let (timer, active, sub) = (core.timer(), core.state.active(), core.sub(target));
+        let kind = name.kind();
+        let (active, sub) = (core.state.active(), core.sub(kind));
+        let old_timers: Vec<TimerId> = core.timers().map(|(timer, _)| timer).collect();
+        let expected = core.job.is_some_and(|job| job.is_running());
         let unit = Arc::clone(&record.unit);
         act(&mut Step {
             now,
@@ -190,27 +304,39 @@ impl Engine {
             counters: &mut self.counters,
             out: &mut self.out,
         });
-        if let Some((timer, _)) = timer {
+        for timer in old_timers {
             self.timers.remove(&timer);
         }
-        if let Some((timer, _)) = core.timer() {
+        for (timer, _) in core.timers() {
             self.timers.insert(timer, name.clone());
         }
         let active_now = core.state.active();
-        if active_now != active || core.sub(target) != sub {
+        if active_now != active || core.sub(kind) != sub {
             core.since = now;
         }
         if active_now != active {
-            match active_now {
-                ActiveState::Active => core.active_enter = Some(now),
-                ActiveState::Inactive | ActiveState::Failed => core.inactive_enter = Some(now),
-                ActiveState::Activating | ActiveState::Deactivating => {}
-            }
+            core.note_move(now, active, active_now);
+            self.moves.push(Move {
+                unit: name.clone(),
+                from: active,
+                to: active_now,
+                unexpected: !expected && !core.job.is_some_and(|job| job.is_running()),
+            });
         }
+        if matches!(core.state, State::Idling { .. }) {
+            self.idling.insert(name.clone());
+        } else {
+            self.idling.remove(name);
+        }
+        let dead = core.state.is_dead();
         if core.job.is_some() || core.is_restart_due() {
             self.busy.insert(name.clone());
+            self.dirty.insert(name.clone());
         } else {
             self.busy.remove(name);
+        }
+        if dead && active_now != active && unit.slice.is_some() {
+            self.wake_waiting(name);
         }
     }
 
@@ -225,6 +351,8 @@ impl Engine {
             };
             let core = &record.core;
             if core.undefined && core.state.is_dead() && core.job.is_none() {
+                let slice = record.unit.slice.clone();
+                self.unplace(&unit, slice.as_ref());
                 self.records.remove(&unit);
                 self.graph.forget(&unit);
                 out.push(Effect::Forget { unit });
@@ -238,12 +366,22 @@ impl Engine {
     /// One unit as seen from outside.
     #[must_use]
     pub fn view(&self, unit: &UnitName) -> Option<View> {
-        self.records.get(unit).map(Record::view)
+        let mut view = self.records.get(unit).map(Record::view)?;
+        if let Some((slice, most)) = self.waits_for_place(unit) {
+            view.why = format!("waits for a place in {slice}, which has {most}");
+        }
+        Some(view)
     }
 
     /// Every unit as seen from outside, by name.
     pub fn views(&self) -> impl Iterator<Item = View> {
-        self.records.values().map(Record::view)
+        self.records.keys().filter_map(|name| self.view(name))
+    }
+
+    /// The local time zone.
+    #[must_use]
+    pub const fn zone(&self) -> &Zone {
+        &self.zone
     }
 
     /// The definition of a unit.
@@ -296,7 +434,7 @@ impl Record {
             name: unit.name.clone(),
             description: unit.description.clone(),
             active: core.state.active(),
-            sub: core.sub(unit.name.kind() == UnitType::Target).to_owned(),
+            sub: core.sub(unit.name.kind()).to_owned(),
             outcome: run.outcome,
             why: run.why,
             failure: run.failure,
@@ -321,7 +459,18 @@ impl Record {
             last_turn: run.last_turn,
             since: core.since,
             active_enter: core.active_enter,
+            active_exit: core.active_exit,
             inactive_enter: core.inactive_enter,
+            inactive_exit: core.inactive_exit,
+            unmet: run.unmet.map(|condition| condition.to_string()),
+            next_elapse: if matches!(core.state, State::Waiting { .. }) {
+                (core.trigger.next_realtime, core.trigger.next_monotonic)
+            } else {
+                (None, None)
+            },
+            last_trigger: core.trigger.last,
+            waits_for_approval: run.approval,
+            holder: core.holder.clone(),
         }
     }
 }
@@ -339,6 +488,14 @@ fn is_work(effect: &Effect) -> bool {
         | Effect::Deliver { .. }
         | Effect::SetTimer { .. }
         | Effect::DropTimer { .. }
+        | Effect::Check { .. }
+        | Effect::Find { .. }
+        | Effect::WatchName { .. }
+        | Effect::Open { .. }
+        | Effect::Await { .. }
+        | Effect::Ignore { .. }
+        | Effect::Stamp { .. }
+        | Effect::Sweep { .. }
         | Effect::Release { .. } => true,
         Effect::Forget { .. }
         | Effect::Answer { .. }

@@ -5,7 +5,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 use crate::engine::event::{Effect, JobResult, JobType};
-use crate::engine::state::{Freezer, State};
+use crate::engine::state::{Freezer, Process, State};
 use crate::engine::step::Step;
 use crate::name::JobId;
 use crate::plan::Failure;
@@ -81,18 +81,57 @@ impl Step<'_> {
 
     /// The pause is over: clocks, limits and messages go on.
     fn go_on(&mut self) {
-        self.rearm();
+        if !self.core.run.approval {
+            self.rearm();
+        }
         if self.core.run.memory_due
             && let Some(service) = &self.unit.service
             && matches!(
                 self.core.state,
-                State::Launching { .. } | State::StartPost { .. } | State::Running { .. }
+                State::Launching { .. }
+                    | State::Seeking { .. }
+                    | State::StartPost { .. }
+                    | State::Running { .. }
+                    | State::Reloading { .. }
             )
         {
             self.obey_oom_policy(service);
         }
         self.deliver();
         self.close_when_idle();
+    }
+
+    /// [`Event::Approval`](crate::engine::event::Event::Approval): while it waits for a person, its
+    /// time stands still as in a pause, though it is not frozen.
+    pub(super) fn approval(&mut self, waiting: bool) {
+        if self.core.state.main().is_none() || self.core.run.approval == waiting {
+            return;
+        }
+        self.core.run.approval = waiting;
+        if waiting {
+            self.hold();
+        } else if !self.core.freezer.is_paused() {
+            self.rearm();
+        }
+    }
+
+    /// [`Event::BudgetSpent`](crate::engine::event::Event::BudgetSpent): it is paused, and a person
+    /// decides whether it goes on.
+    pub(super) fn budget_spent(&mut self, what: &str) {
+        let main = self.core.state.main().and_then(Process::alive);
+        if main.is_none() || self.core.state.is_stopping() || self.core.freezer.is_paused() {
+            return;
+        }
+        self.log(format!("paused: {what}"));
+        self.end_freezer_job();
+        self.core.freezer = Freezer::Freezing {
+            job: None,
+            reason: what.to_owned(),
+        };
+        self.hold();
+        self.out.push(Effect::Freeze {
+            unit: self.unit.name.clone(),
+        });
     }
 
     /// Thaws as part of a stop; the pause is over whatever the kernel answers.

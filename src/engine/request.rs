@@ -6,8 +6,8 @@ use crate::engine::Engine;
 use crate::engine::event::{
     Answer, Effect, InputId, JobMode, JobResult, JobType, Now, Refusal, Request, RequestId, Whom,
 };
-use crate::engine::input;
 use crate::engine::state::{Freezer, Process, State};
+use crate::engine::{input, reload};
 use crate::name::{JobId, UnitName};
 use crate::unit::RuntimeKind;
 
@@ -17,6 +17,13 @@ impl Engine {
             Request::Start { unit, mode } => self.job(now, &unit, JobType::Start, mode, false),
             Request::Stop { unit, mode, force } => self.job(now, &unit, JobType::Stop, mode, force),
             Request::Restart { unit, mode } => self.job(now, &unit, JobType::Restart, mode, false),
+            Request::TryRestart { unit, mode } => self.try_restart(now, &unit, mode),
+            Request::Reload { unit, mode } => self.reload(now, &unit, mode),
+            Request::ReloadOrRestart {
+                unit,
+                mode,
+                only_running,
+            } => self.reload_or_restart(now, &unit, mode, only_running),
             Request::Pause { unit, reason } => self.pause(now, &unit, reason),
             Request::Resume { unit } => self.unpause(now, &unit),
             Request::Send { unit, text } => self.send(now, &unit, text),
@@ -41,11 +48,29 @@ impl Engine {
         mode: JobMode,
         force: bool,
     ) -> Result<Answer, Refusal> {
-        self.known(unit)?;
+        let settings = &self.known(unit)?.unit.settings;
         if unit.is_template() {
             return Err(Refusal::BadUnit {
                 unit: unit.clone(),
                 reason: "it is a template; start an instance of it".to_owned(),
+            });
+        }
+        let starts = matches!(kind, JobType::Start | JobType::Restart);
+        let stops = matches!(kind, JobType::Stop | JobType::Restart);
+        let refused = if mode == JobMode::Isolate && !settings.allow_isolate {
+            Some(("isolated", "AllowIsolate=no"))
+        } else if starts && settings.refuse_manual_start {
+            Some(("started", "RefuseManualStart=yes"))
+        } else if stops && settings.refuse_manual_stop {
+            Some(("stopped", "RefuseManualStop=yes"))
+        } else {
+            None
+        };
+        if let Some((verb, directive)) = refused {
+            return Err(Refusal::ByOthersOnly {
+                unit: unit.clone(),
+                verb: verb.to_owned(),
+                directive: directive.to_owned(),
             });
         }
         let entries = self.plan(unit, kind, mode, force)?;
@@ -53,6 +78,61 @@ impl Engine {
         self.install(now, entries, false, alone)
             .map(Answer::Job)
             .ok_or_else(|| Refusal::NoSuchUnit(unit.clone()))
+    }
+
+    fn try_restart(&mut self, now: Now, unit: &UnitName, mode: JobMode) -> Result<Answer, Refusal> {
+        self.known(unit)?;
+        if self.is_up(unit) {
+            self.job(now, unit, JobType::Restart, mode, false)
+        } else {
+            Ok(Answer::Done)
+        }
+    }
+
+    fn reload(&mut self, now: Now, unit: &UnitName, mode: JobMode) -> Result<Answer, Refusal> {
+        let record = self.known(unit)?;
+        let refuse = |reason: &str| {
+            Err(Refusal::NotApplicable {
+                unit: unit.clone(),
+                verb: "reloaded".to_owned(),
+                reason: reason.to_owned(),
+            })
+        };
+        if !record
+            .unit
+            .service
+            .as_ref()
+            .is_some_and(reload::is_possible)
+        {
+            return refuse("it has neither ExecReload= nor Type=notify-reload");
+        }
+        if !self.is_up(unit) {
+            return Err(Refusal::Inactive(unit.clone()));
+        }
+        if record.core.freezer.is_paused() {
+            return refuse("it is paused");
+        }
+        self.job(now, unit, JobType::Reload, mode, false)
+    }
+
+    fn reload_or_restart(
+        &mut self,
+        now: Now,
+        unit: &UnitName,
+        mode: JobMode,
+        only_running: bool,
+    ) -> Result<Answer, Refusal> {
+        let record = self.known(unit)?;
+        let can = record
+            .unit
+            .service
+            .as_ref()
+            .is_some_and(reload::is_possible);
+        match (self.is_up(unit), can) {
+            (true, true) => self.reload(now, unit, mode),
+            (false, _) if only_running => Ok(Answer::Done),
+            (_, _) => self.job(now, unit, JobType::Restart, mode, false),
+        }
     }
 
     fn pause(&mut self, now: Now, unit: &UnitName, reason: String) -> Result<Answer, Refusal> {
@@ -81,15 +161,27 @@ impl Engine {
             }
             | State::StartPost { main: Some(_), .. }
             | State::Running { .. } => {}
-            State::StartPre { .. } | State::Launching { .. } | State::StartPost { .. } => {
+            State::Checking
+            | State::Condition { .. }
+            | State::StartPre { .. }
+            | State::Idling { .. }
+            | State::Launching { .. }
+            | State::Seeking { .. }
+            | State::StartPost { .. } => {
                 return refuse("its main process does not run yet");
             }
-            State::Exited => return refuse("it has no process"),
+            State::Reloading { .. } => return refuse("it is being reloaded"),
+            State::Exited
+            | State::Opening
+            | State::Waiting { .. }
+            | State::Triggered
+            | State::Elapsed => return refuse("it has no process"),
             State::StopExec { .. }
             | State::Interrupting { .. }
             | State::Terminating { .. }
             | State::Killing { .. }
-            | State::StopPost { .. } => return refuse("it is being stopped"),
+            | State::StopPost { .. }
+            | State::Sweeping { .. } => return refuse("it is being stopped"),
         }
         let job = self.freezer_job(unit, JobType::Pause);
         self.with(now, unit, |step| step.freeze(job, reason));
@@ -163,8 +255,15 @@ impl Engine {
         let main = alive(state.main());
         let reachable = match whom {
             Whom::Main => main,
+            Whom::Control => alive(state.control()),
             // What was left behind by the main process can be reached too.
-            Whom::All => main || alive(state.control()) || *state == State::Exited,
+            Whom::All => {
+                main || alive(state.control())
+                    || matches!(
+                        state,
+                        State::Exited | State::Running { .. } | State::Seeking { .. }
+                    )
+            }
         };
         if !reachable {
             return Err(Refusal::Inactive(unit.clone()));

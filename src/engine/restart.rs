@@ -13,7 +13,8 @@ use crate::engine::event::ExitStatus;
 use crate::engine::view::Outcome;
 use crate::unit::{ExitSet, Restart, Service, StartLimit, StartType};
 
-const SIGHUP: i32 = 1;
+/// The terminal is gone.
+pub(super) const SIGHUP: i32 = 1;
 const SIGINT: i32 = 2;
 const SIGPIPE: i32 = 13;
 const SIGTERM: i32 = 15;
@@ -22,17 +23,17 @@ pub(super) const SIGCONT: i32 = 18;
 /// No way to refuse it; the kernel's own choice when memory runs out.
 pub(super) const SIGKILL: i32 = 9;
 
-/// Starts by policy, for the limit and for the delay.
+/// Starts, for the limit and for the delay.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct History {
     /// When, in microseconds; never longer than the burst.
     starts: VecDeque<u64>,
-    /// How many since the last start by hand.
+    /// How many by policy since the last start by hand.
     pub(super) restarts: u32,
 }
 
 impl History {
-    /// Counts a start by policy; `false` when the limit forbids it.
+    /// Counts a start, whoever asked for it; `false` when the limit forbids it.
     pub(super) fn charge(&mut self, now: u64, limit: StartLimit) -> bool {
         if !limit.interval.is_zero() && limit.burst > 0 {
             let interval = micros(limit.interval);
@@ -42,11 +43,10 @@ impl History {
             }
             self.starts.push_back(now);
         }
-        self.restarts = self.restarts.saturating_add(1);
         true
     }
 
-    /// A person starts it, or forgives it: everything is forgotten.
+    /// A person forgives it: everything is forgotten.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
@@ -60,7 +60,15 @@ pub(super) fn micros(duration: Duration) -> u64 {
 /// `Restart=` against the way it ended.
 pub(super) const fn wanted(policy: Restart, outcome: Outcome) -> bool {
     match outcome {
-        Outcome::StartLimitHit | Outcome::Dependency => false,
+        Outcome::StartLimitHit
+        | Outcome::Dependency
+        | Outcome::ExecCondition
+        | Outcome::TriggerLimitHit
+        | Outcome::ServiceStartLimitHit => false,
+        Outcome::Watchdog => matches!(
+            policy,
+            Restart::Always | Restart::OnFailure | Restart::OnAbnormal | Restart::OnWatchdog
+        ),
         Outcome::Success | Outcome::Completed => {
             matches!(policy, Restart::Always | Restart::OnSuccess)
         }
@@ -71,7 +79,7 @@ pub(super) const fn wanted(policy: Restart, outcome: Outcome) -> bool {
             policy,
             Restart::Always | Restart::OnFailure | Restart::OnAbnormal | Restart::OnAbort
         ),
-        Outcome::Resources | Outcome::Timeout | Outcome::OomKill => matches!(
+        Outcome::Resources | Outcome::Timeout | Outcome::OomKill | Outcome::Protocol => matches!(
             policy,
             Restart::Always | Restart::OnFailure | Restart::OnAbnormal
         ),
@@ -112,6 +120,11 @@ fn contains(set: &ExitSet, status: ExitStatus) -> bool {
 /// `RestartPreventExitStatus=`.
 pub(super) fn prevented(service: &Service, status: ExitStatus) -> bool {
     contains(&service.restart_prevent_exit, status)
+}
+
+/// `RestartForceExitStatus=`.
+pub(super) fn forced(service: &Service, status: ExitStatus) -> bool {
+    contains(&service.restart_force_exit, status)
 }
 
 /// What an exit status means by itself: `Success`, or how it failed.

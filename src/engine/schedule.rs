@@ -1,14 +1,15 @@
 //! Jobs in their slots: installed, waiting for each other, running, ended.
 //!
 //! A job is run when nothing that it is ordered against stands before it; its end is read off the
-//! unit's state. Which jobs there are is `transaction`'s word.
+//! unit's state. Which jobs there are is `transaction`'s word. Only units of which something has
+//! changed are looked at, and those that may have waited for it.
 #![deny(clippy::wildcard_enum_match_arm)]
 
 use crate::engine::Engine;
 use crate::engine::event::{Effect, JobMode, JobResult, JobType, Now};
 use crate::engine::job::{Entry, Job, Phase, waits};
-use crate::engine::state::{Deadline, Next, State};
-use crate::engine::view::Outcome;
+use crate::engine::state::{Deadline, Next, Run, State};
+use crate::engine::view::{ActiveState, Outcome};
 use crate::name::{JobId, UnitName};
 
 impl Engine {
@@ -37,6 +38,7 @@ impl Engine {
                     job.alone = alone;
                     self.with(now, &name, |step| {
                         step.core.job = Some(job);
+                        step.core.clocks.job = step.arm_always(step.unit.settings.job_timeout);
                         step.out.push(Effect::JobNew {
                             job: id,
                             unit: step.unit.name.clone(),
@@ -58,51 +60,111 @@ impl Engine {
             let mut ended = None;
             self.with(now, &name, |step| {
                 ended = step.core.job.take();
+                let clock = std::mem::replace(&mut step.core.clocks.job, Deadline::Never);
+                step.drop_timer(clock);
                 if let Some(job) = ended {
                     if result == JobResult::Dependency && step.core.state.is_startable() {
+                        // As in systemd the unit has not failed: it has not been tried.
                         step.disarm();
-                        step.core.run.outcome = Outcome::Dependency;
                         "something it requires could not be started"
                             .clone_into(&mut step.core.run.why);
-                        if step.core.state.is_dead() {
-                            step.core.state = State::Dead { failed: true };
-                        } else {
-                            step.dead(true);
+                        step.log("not started: something it requires could not be started");
+                        if !step.core.state.is_dead() {
+                            step.core.run.outcome = Outcome::Dependency;
+                            step.dead(false);
                         }
                     }
                     step.end_job(job.id, job.kind, result);
                 }
             });
-            let failed = ended.is_some_and(|job| job.kind != JobType::Stop)
-                && result != JobResult::Done
-                && spread;
-            if failed {
-                for other in self.graph.required_by(&name) {
-                    let waiting = self.records.get(other).and_then(|record| record.core.job);
-                    if waiting.is_some_and(|job| job.phase == Phase::StartWaiting && !job.alone) {
-                        ends.push((other.clone(), JobResult::Dependency));
-                    }
-                }
+            let Some(job) = ended else { continue };
+            self.wake_neighbours(&name);
+            self.wake_waiting(&name);
+            if matches!(result, JobResult::Dependency | JobResult::Timeout) {
+                self.follow_failed_job(now, &name);
+            }
+            if !spread {
+                continue;
+            }
+            for other in self.fails_with(&name, &job, result) {
+                ends.push((other, JobResult::Dependency));
             }
         }
     }
 
+    /// Whose jobs cannot succeed after this one has ended so.
+    fn fails_with(&self, name: &UnitName, job: &Job, result: JobResult) -> Vec<UnitName> {
+        let down = self
+            .records
+            .get(name)
+            .is_some_and(|record| record.core.state.is_dead());
+        let others: Vec<&UnitName> = match (job.kind, result) {
+            // Somebody needs it to be active, and it has come and gone.
+            (JobType::Start | JobType::Restart, JobResult::Done) if down => {
+                self.graph.requisite_of(name).collect()
+            }
+            (_, JobResult::Done) => vec![],
+            (JobType::Start | JobType::Restart | JobType::VerifyActive, _) => {
+                self.graph.required_by(name).collect()
+            }
+            (JobType::Stop, _) => {
+                return self
+                    .graph
+                    .conflicted_by(name)
+                    .into_iter()
+                    .filter(|other| self.has_start(other))
+                    .collect();
+            }
+            (JobType::Reload | JobType::Pause | JobType::Resume, _) => vec![],
+        };
+        others
+            .into_iter()
+            .filter(|other| self.has_start(other))
+            .cloned()
+            .collect()
+    }
+
+    fn has_start(&self, name: &UnitName) -> bool {
+        let job = self.records.get(name).and_then(|record| record.core.job);
+        job.is_some_and(|job| {
+            !job.alone
+                && !job.stops()
+                && matches!(
+                    job.kind,
+                    JobType::Start | JobType::Restart | JobType::VerifyActive
+                )
+        })
+    }
+
+    /// Those that may have waited for a job of this unit are to be looked at.
+    fn wake_neighbours(&mut self, name: &UnitName) {
+        let excluded = self.graph.conflicts(name);
+        let excluding = self.graph.conflicted_by(name);
+        let near = self.graph.earlier(name).chain(self.graph.later(name));
+        let woken: Vec<UnitName> = near
+            .chain(&excluded)
+            .chain(&excluding)
+            .filter(|other| self.busy.contains(*other))
+            .cloned()
+            .collect();
+        self.dirty.extend(woken);
+        self.dirty.extend(self.idling.iter().cloned());
+    }
+
     /// Runs what can run and ends what has ended, until nothing moves.
     pub(super) fn run_jobs(&mut self, now: Now) {
-        loop {
-            let mut moved = false;
-            for name in self.busy.clone() {
-                moved |= self.run_job(now, &name);
-            }
-            if !moved {
-                return;
+        while let Some(name) = self.dirty.pop_first() {
+            if self.run_job(now, &name) {
+                self.wake_neighbours(&name);
+                self.dirty.insert(name);
             }
         }
     }
 
     fn run_job(&mut self, now: Now, name: &UnitName) -> bool {
         let Some(record) = self.records.get(name) else {
-            return self.busy.remove(name);
+            self.busy.remove(name);
+            return false;
         };
         let Some(job) = record.core.job else {
             return self.restart_when_due(now, name);
@@ -113,10 +175,7 @@ impl Engine {
                     return false;
                 }
                 self.with(now, name, |step| {
-                    step.core.job = Some(Job {
-                        phase: Phase::StopRunning,
-                        ..job
-                    });
+                    step.run_phase(job, Phase::StopRunning);
                     step.stop();
                 });
                 true
@@ -137,63 +196,147 @@ impl Engine {
                 }
                 true
             }
-            Phase::StartWaiting => self.run_start(now, name, job),
-            Phase::StartRunning => match started(&record.core.state, record.core.run.outcome) {
-                None => false,
-                Some(result) => {
-                    self.end_job(now, name, result, true);
-                    true
-                }
+            Phase::StartWaiting => match job.kind {
+                JobType::VerifyActive => self.run_verify(now, name, &job),
+                JobType::Reload => self.run_reload(now, name, job),
+                JobType::Start
+                | JobType::Stop
+                | JobType::Restart
+                | JobType::Pause
+                | JobType::Resume => self.run_start(now, name, job),
             },
+            Phase::StartRunning => {
+                if matches!(record.core.state, State::Idling { .. }) {
+                    return self.run_idle(now, name);
+                }
+                let result = if job.kind == JobType::Reload {
+                    reloaded(&record.core.state, &record.core.run)
+                } else {
+                    let direct = record
+                        .unit
+                        .service
+                        .as_ref()
+                        .is_some_and(|service| service.restart_direct);
+                    started(&record.core.state, &record.core.run, direct)
+                };
+                match result {
+                    None => false,
+                    Some(result) => {
+                        self.end_job(now, name, result, true);
+                        true
+                    }
+                }
+            }
         }
+    }
+
+    fn run_verify(&mut self, now: Now, name: &UnitName, job: &Job) -> bool {
+        let Some(record) = self.records.get(name) else {
+            return false;
+        };
+        let result = match record.core.state.active() {
+            ActiveState::Active | ActiveState::Reloading => JobResult::Done,
+            // Its restart needs the slot that this job is in.
+            ActiveState::Activating if !matches!(record.core.state, State::AutoRestart { .. }) => {
+                return false;
+            }
+            ActiveState::Activating
+            | ActiveState::Deactivating
+            | ActiveState::Inactive
+            | ActiveState::Failed => JobResult::Skipped,
+        };
+        if self.is_blocked(name, job) {
+            return false;
+        }
+        self.end_job(now, name, result, true);
+        true
+    }
+
+    fn run_reload(&mut self, now: Now, name: &UnitName, job: Job) -> bool {
+        let Some(record) = self.records.get(name) else {
+            return false;
+        };
+        match record.core.state.active() {
+            ActiveState::Active => {
+                if self.is_blocked(name, &job) {
+                    return false;
+                }
+                self.with(now, name, |step| {
+                    step.run_phase(job, Phase::StartRunning);
+                    step.begin_reload();
+                });
+                true
+            }
+            ActiveState::Reloading => false,
+            // Its restart needs the slot that this job is in.
+            ActiveState::Activating if !matches!(record.core.state, State::AutoRestart { .. }) => {
+                false
+            }
+            ActiveState::Activating
+            | ActiveState::Deactivating
+            | ActiveState::Inactive
+            | ActiveState::Failed => {
+                self.end_job(now, name, JobResult::Invalid, true);
+                true
+            }
+        }
+    }
+
+    /// `Type=idle`: nothing but idle units may be under way.
+    fn run_idle(&mut self, now: Now, name: &UnitName) -> bool {
+        let others = self.busy.iter().any(|other| {
+            self.records.get(other).is_some_and(|record| {
+                record.core.job.is_some() && !matches!(record.core.state, State::Idling { .. })
+            })
+        });
+        if others {
+            return false;
+        }
+        self.with(now, name, |step| step.end_idling());
+        true
     }
 
     fn run_start(&mut self, now: Now, name: &UnitName, job: Job) -> bool {
         let Some(record) = self.records.get(name) else {
             return false;
         };
-        if matches!(record.core.state, State::Running { .. } | State::Exited) {
+        if matches!(
+            record.core.state.active(),
+            ActiveState::Active | ActiveState::Reloading
+        ) {
             self.end_job(now, name, JobResult::Done, true);
             return true;
         }
-        if !record.core.state.is_startable() || self.is_blocked(name, &job) {
+        if !record.core.state.is_startable()
+            || self.is_blocked(name, &job)
+            || !self.has_place(name, &job)
+        {
             return false;
         }
         let mut limited = false;
         self.with(now, name, |step| {
-            if job.by_policy {
-                let free = matches!(step.core.run.next, Next::Fresh | Next::Lost)
-                    && !step.core.state.is_dead();
-                let limit = step.unit.start_limit;
+            let free = matches!(step.core.run.next, Next::Fresh | Next::Lost)
+                && !step.core.state.is_dead();
+            let limit = step.unit.start_limit;
+            if step.unit.service.is_some() {
                 limited = !free && !step.core.history.charge(step.now.monotonic, limit);
-            } else {
-                step.core.history.clear();
+            }
+            if job.by_policy {
+                let restarts = &mut step.core.history.restarts;
+                *restarts = restarts.saturating_add(u32::from(!free && !limited));
+            } else if !limited {
+                step.core.history.restarts = 0;
                 step.core.fresh_tried = false;
             }
             if limited {
-                step.disarm();
-                step.log("start limit hit, giving up");
-                step.core.run.outcome = Outcome::StartLimitHit;
-                let last = std::mem::take(&mut step.core.run.why);
-                step.core.run.why = match last.as_str() {
-                    "" => "it was restarted too often".to_owned(),
-                    last => format!("it was restarted too often; the last time: {last}"),
-                };
-                step.core.job = Some(Job {
-                    phase: Phase::StartRunning,
-                    ..job
-                });
-                step.dead(true);
+                step.refuse_beyond_limit(job);
                 return;
             }
             // A start is a new beginning; a restart, whoever made it, goes on with the session.
             let again = matches!(step.core.state, State::AutoRestart { .. })
                 || job.kind == JobType::Restart;
             let resume = again && !std::mem::take(&mut step.core.fresh_next);
-            step.core.job = Some(Job {
-                phase: Phase::StartRunning,
-                ..job
-            });
+            step.run_phase(job, Phase::StartRunning);
             step.begin_start(resume);
         });
         true
@@ -223,7 +366,7 @@ impl Engine {
     }
 
     /// Whether another job stands before this one.
-    fn is_blocked(&self, name: &UnitName, job: &Job) -> bool {
+    pub(super) fn is_blocked(&self, name: &UnitName, job: &Job) -> bool {
         if job.alone {
             return false;
         }
@@ -233,51 +376,98 @@ impl Engine {
                 .and_then(|record| record.core.job)
                 .filter(|other| !other.alone)
         };
+        let excluded = self.graph.conflicts(name);
+        let excluding = self.graph.conflicted_by(name);
         self.graph
             .earlier(name)
-            .iter()
             .filter_map(other)
             .any(|other| waits(job, &other, true))
             || self
                 .graph
                 .later(name)
-                .iter()
                 .filter_map(other)
                 .any(|other| waits(job, &other, false))
             || !job.stops()
-                && self
-                    .graph
-                    .conflicts(name)
+                && excluded
                     .iter()
+                    .chain(&excluding)
                     .filter_map(other)
                     .any(|other| other.stops())
+            // Whether something is up is looked at before anything is started for its sake.
+            || job.kind != JobType::VerifyActive
+                && !job.stops()
+                && self
+                    .graph
+                    .requisite(name)
+                    .filter_map(other)
+                    .any(|other| other.kind == JobType::VerifyActive)
+    }
+}
+
+impl super::step::Step<'_> {
+    /// A job goes on to its next half.
+    fn run_phase(&mut self, job: Job, phase: Phase) {
+        self.core.job = Some(Job { phase, ..job });
+        if let Some(limit) = self.unit.settings.job_running_timeout {
+            let old = std::mem::replace(&mut self.core.clocks.job, Deadline::Never);
+            self.drop_timer(old);
+            self.core.clocks.job = self.arm_always(Some(limit));
+        }
+    }
+
+    fn refuse_beyond_limit(&mut self, job: Job) {
+        self.disarm();
+        self.log("start limit hit, giving up");
+        self.core.run.outcome = Outcome::StartLimitHit;
+        let last = std::mem::take(&mut self.core.run.why);
+        self.core.run.why = match last.as_str() {
+            "" => "it was started too often".to_owned(),
+            last if last.starts_with("it was started too often") => last.to_owned(),
+            last => format!("it was started too often; the last time: {last}"),
+        };
+        self.core.job = Some(Job {
+            phase: Phase::StartRunning,
+            ..job
+        });
+        self.core.run.unmet = None;
+        self.dead(true);
     }
 }
 
 /// How a running start has ended, when it has.
-fn started(state: &State, outcome: Outcome) -> Option<JobResult> {
-    match state {
-        State::Running { .. } | State::Exited => Some(JobResult::Done),
-        State::Dead { .. } | State::AutoRestart { .. } => Some(match outcome {
-            Outcome::Success | Outcome::Completed => JobResult::Done,
-            Outcome::Timeout => JobResult::Timeout,
-            Outcome::Dependency => JobResult::Dependency,
-            Outcome::Resources
-            | Outcome::ExitCode
-            | Outcome::Signal
-            | Outcome::CoreDump
-            | Outcome::OomKill
-            | Outcome::StartLimitHit
-            | Outcome::Agent => JobResult::Failed,
-        }),
-        State::StartPre { .. }
-        | State::Launching { .. }
-        | State::StartPost { .. }
-        | State::StopExec { .. }
-        | State::Interrupting { .. }
-        | State::Terminating { .. }
-        | State::Killing { .. }
-        | State::StopPost { .. } => None,
+fn started(state: &State, run: &Run, direct: bool) -> Option<JobResult> {
+    match state.active() {
+        ActiveState::Active | ActiveState::Reloading => Some(JobResult::Done),
+        ActiveState::Inactive | ActiveState::Failed => Some(ended(run)),
+        ActiveState::Activating if matches!(state, State::AutoRestart { .. }) && !direct => {
+            Some(ended(run))
+        }
+        ActiveState::Activating | ActiveState::Deactivating => None,
+    }
+}
+
+fn ended(run: &Run) -> JobResult {
+    if run.unmet.as_ref().is_some_and(|condition| condition.assert) {
+        JobResult::Assert
+    } else if run.outcome == Outcome::Dependency {
+        JobResult::Dependency
+    } else if run.outcome.is_failure() {
+        JobResult::Failed
+    } else {
+        JobResult::Done
+    }
+}
+
+/// How a running reload has ended, when it has.
+fn reloaded(state: &State, run: &Run) -> Option<JobResult> {
+    match state.active() {
+        ActiveState::Reloading => None,
+        ActiveState::Active if run.reload_failed.is_none() => Some(JobResult::Done),
+        ActiveState::Active
+        | ActiveState::Activating
+        | ActiveState::Deactivating
+        | ActiveState::Inactive
+        | ActiveState::Failed => Some(JobResult::Failed),
     }
 }
 

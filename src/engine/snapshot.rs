@@ -4,11 +4,11 @@
 //! was done; every effect named here may be performed twice without harm. Processes are not
 //! started again: the daemon tells of each whether it lives, ended, or never came to be.
 
-use crate::engine::event::{Effect, Now, SpawnId, Whom};
-use crate::engine::state::{Alive, Freezer, Process, Snapshot, State};
+use crate::engine::event::{Effect, Now, Source, SpawnId};
+use crate::engine::state::{Freezer, Process, Snapshot, State};
 use crate::engine::{Counters, Engine, Record};
 use crate::name::UnitName;
-use crate::unit::{KillMode, Unit};
+use crate::unit::{StartType, Unit};
 
 impl Engine {
     /// What is to be kept of a unit, whenever [`Effect::Changed`] names it.
@@ -33,11 +33,16 @@ impl Engine {
         for (unit, core) in units {
             let name = unit.name.clone();
             engine.graph.define(&name, &unit.relations);
-            if let Some((timer, _)) = core.timer() {
+            engine.place(&unit);
+            for (timer, _) in core.timers() {
                 engine.timers.insert(timer, name.clone());
             }
             if core.job.is_some() || core.is_restart_due() {
                 engine.busy.insert(name.clone());
+                engine.dirty.insert(name.clone());
+            }
+            if matches!(core.state, State::Idling { .. }) {
+                engine.idling.insert(name.clone());
             }
             let unit = unit.into();
             engine.records.insert(name, Record { unit, core });
@@ -53,7 +58,8 @@ impl Engine {
             Some(Process::Alive(_)) | None => None,
         };
         self.records.get(unit).map_or_else(Vec::new, |record| {
-            let (main, control) = processes(&record.core.state);
+            let state = &record.core.state;
+            let (main, control) = (state.main(), state.control());
             asked(main).into_iter().chain(asked(control)).collect()
         })
     }
@@ -67,7 +73,7 @@ impl Engine {
             self.with(now, &name, |step| {
                 let unit = || step.unit.name.clone();
                 let mut again = Vec::new();
-                if let Some((timer, at)) = step.core.timer() {
+                for (timer, at) in step.core.timers() {
                     again.push(Effect::SetTimer { timer, at });
                 }
                 match step.core.freezer {
@@ -76,6 +82,30 @@ impl Engine {
                     Freezer::Running | Freezer::Frozen { .. } => {}
                 }
                 match step.core.state {
+                    State::Checking => again.push(Effect::Check { unit: unit() }),
+                    State::Seeking { spawn, .. } => again.push(Effect::Find {
+                        unit: unit(),
+                        spawn,
+                        source: match &step.unit.service {
+                            Some(service) if service.pid_file.is_some() => Source::PidFile,
+                            _ => Source::Guess,
+                        },
+                    }),
+                    State::Opening => again.push(Effect::Open { unit: unit() }),
+                    State::Waiting { .. } if step.unit.timer.is_none() => {
+                        again.push(Effect::Await { unit: unit() });
+                    }
+                    // Whether it is empty is told to whoever asks.
+                    State::Running { main: None }
+                    | State::Terminating {
+                        main: None,
+                        control: None,
+                        ..
+                    }
+                    | State::Sweeping { .. } => again.push(Effect::Sweep {
+                        unit: unit(),
+                        signals: vec![],
+                    }),
                     State::Killing { emptied: false, .. } => {
                         again.push(Effect::KillAll { unit: unit() });
                     }
@@ -83,12 +113,10 @@ impl Engine {
                         again.push(Effect::Interrupt { unit: unit() });
                         again.push(Effect::CloseInput { unit: unit() });
                     }
-                    State::Terminating { main, .. } => {
+                    State::Terminating { main, control, .. } => {
                         if let Some(service) = &step.unit.service {
-                            let all = main.is_none() || service.kill_mode == KillMode::ControlGroup;
-                            let whom = if all { Whom::All } else { Whom::Main };
                             step.out.append(&mut again);
-                            step.ask_to_end(service, whom);
+                            step.ask_to_end(service, main.is_some(), control.is_some());
                         }
                     }
                     State::Running { .. } if step.core.run.input_closed => {
@@ -96,6 +124,16 @@ impl Engine {
                     }
                     _ => {}
                 }
+                let dbus = step
+                    .unit
+                    .service
+                    .as_ref()
+                    .is_some_and(|service| service.start == StartType::Dbus);
+                if dbus && step.core.state.main().is_some() {
+                    again.push(Effect::WatchName { unit: unit() });
+                }
+                // Which process it meant is not known any more; it may say so again.
+                step.core.run.finding = None;
                 step.out.append(&mut again);
                 if step.core.run.writing.is_some() {
                     // While it is paused nothing is written: then it waits for the resume.
@@ -104,28 +142,8 @@ impl Engine {
                 }
             });
         }
-        self.run_jobs(now);
+        self.dirty.extend(self.busy.iter().cloned());
+        self.follow(now);
         self.collect()
-    }
-}
-
-/// The processes that a state names: main and control.
-const fn processes(state: &State) -> (Option<Process>, Option<Process>) {
-    const fn known(alive: Option<Alive>) -> Option<Process> {
-        match alive {
-            Some(alive) => Some(Process::Alive(alive)),
-            None => None,
-        }
-    }
-    match *state {
-        State::Dead { .. } | State::Exited | State::AutoRestart { .. } => (None, None),
-        State::StartPre { control, .. } | State::StopPost { control, .. } => (None, Some(control)),
-        State::Launching { main, .. } => (Some(main), None),
-        State::StartPost { main, control, .. } | State::StopExec { main, control, .. } => {
-            (known(main), Some(control))
-        }
-        State::Running { main, .. } | State::Interrupting { main, .. } => (known(Some(main)), None),
-        State::Terminating { main, control, .. } => (known(main), known(control)),
-        State::Killing { main, control, .. } => (main, control),
     }
 }

@@ -1,21 +1,21 @@
-//! The way up, and the ends of processes that decide what comes next.
+//! The way up: conditions → `ExecCondition=` → `ExecStartPre=` → main → `ExecStartPost=` → running.
 //!
-//! `ExecStartPre=` → main → `ExecStartPost=` → running. It decides nothing about order among
-//! units (`schedule`) nor about what an end leads to (`stop`).
+//! It decides nothing about order among units (`schedule`), about what the end of a process means
+//! (`end`), nor about what follows it (`stop`).
 #![deny(clippy::wildcard_enum_match_arm)]
 
-use crate::engine::event::{ExitStatus, Role, SpawnId};
-use crate::engine::restart::{self, SIGKILL};
-use crate::engine::state::{Alive, Deadline, Freezer, Next, Process, Run, State};
+use std::time::Duration;
+
+use crate::engine::event::{Effect, Role, Source, SpawnId};
+use crate::engine::state::{Alive, Deadline, Freezer, Process, Run, State};
 use crate::engine::step::Step;
 use crate::engine::view::Outcome;
-use crate::name::Invocation;
-use crate::plan::{Enforcement, Failure};
-use crate::runtime::Verdict;
-use crate::unit::{Command, Service, StartType};
+use crate::name::{Invocation, UnitType};
+use crate::plan::Enforcement;
+use crate::unit::{Condition, Service, StartType};
 
-/// The step by which the daemon tells that a process was lost between two of its lives.
-pub const LOST: &str = "lost";
+/// How long `Type=idle` waits for other jobs (systemd.service(5)).
+const IDLE: Duration = Duration::from_secs(5);
 
 impl Step<'_> {
     /// A start job runs.
@@ -26,22 +26,72 @@ impl Step<'_> {
             self.unfreeze();
             self.end_freezer();
         }
-        let Some(service) = &self.unit.service else {
-            self.core.run = Run::default();
-            self.core.state = State::Exited;
-            return;
-        };
-        self.counters.invocation += 1;
-        self.core.invocation = Invocation(self.counters.invocation);
         self.core.run = Run {
             resume,
             ..Run::default()
         };
-        let deadline = self.arm_always(service.timeout_start);
-        self.start_pre(service, 0, deadline);
+        if self.unit.conditions.is_empty() {
+            self.begin_work();
+        } else {
+            self.core.state = State::Checking;
+            self.out.push(Effect::Check {
+                unit: self.unit.name.clone(),
+            });
+        }
     }
 
-    fn start_pre(&mut self, service: &Service, index: u16, deadline: Deadline) {
+    /// [`Event::Checked`](crate::engine::event::Event::Checked).
+    pub(super) fn checked(&mut self, unmet: Option<Condition>) {
+        if self.core.state != State::Checking {
+            return;
+        }
+        let Some(condition) = unmet else {
+            return self.begin_work();
+        };
+        self.core.run.why = format!("{condition} does not hold");
+        self.log(format!("not started: {condition} does not hold"));
+        self.core.run.unmet = Some(condition);
+        // Nothing was made, so there is nothing to release.
+        self.core.state = State::Dead { failed: false };
+        self.drop_inputs();
+    }
+
+    fn begin_work(&mut self) {
+        let Some(service) = &self.unit.service else {
+            match self.unit.name.kind() {
+                UnitType::Timer | UnitType::Socket | UnitType::Path => {
+                    self.core.state = State::Opening;
+                    self.out.push(Effect::Open {
+                        unit: self.unit.name.clone(),
+                    });
+                }
+                UnitType::Agent | UnitType::Service | UnitType::Target | UnitType::Slice => {
+                    self.core.state = State::Exited;
+                }
+            }
+            return;
+        };
+        self.counters.invocation += 1;
+        self.core.invocation = Invocation(self.counters.invocation);
+        let deadline = self.arm_always(service.timeout_start);
+        self.condition(service, 0, deadline);
+    }
+
+    /// The next `ExecCondition=`.
+    pub(super) fn condition(&mut self, service: &Service, index: u16, deadline: Deadline) {
+        if usize::from(index) < service.exec_condition.len() {
+            let control = self.spawn(Role::Condition(index));
+            self.core.state = State::Condition {
+                control,
+                index,
+                deadline,
+            };
+        } else {
+            self.start_pre(service, 0, deadline);
+        }
+    }
+
+    pub(super) fn start_pre(&mut self, service: &Service, index: u16, deadline: Deadline) {
         if usize::from(index) < service.exec_start_pre.len() {
             let control = self.spawn(Role::StartPre(index));
             self.core.state = State::StartPre {
@@ -49,16 +99,36 @@ impl Step<'_> {
                 index,
                 deadline,
             };
+        } else if service.start == StartType::Idle {
+            self.drop_timer(deadline);
+            let deadline = self.arm_always(Some(IDLE));
+            self.core.state = State::Idling { deadline };
         } else {
             self.launch(service, 0, deadline);
         }
     }
 
-    fn launch(&mut self, service: &Service, index: u16, deadline: Deadline) {
+    /// `Type=idle`: nothing else is under way, or it took too long.
+    pub(super) fn end_idling(&mut self) {
+        if let State::Idling { .. } = self.core.state
+            && let Some(service) = &self.unit.service
+        {
+            self.disarm();
+            let deadline = self.arm_always(service.timeout_start);
+            self.launch(service, 0, deadline);
+        }
+    }
+
+    pub(super) fn launch(&mut self, service: &Service, index: u16, deadline: Deadline) {
         let nothing = self.unit.agent.is_none() && service.exec_start.is_empty();
         if service.start == StartType::Oneshot && nothing {
             self.start_post(service, None, 0, deadline);
             return;
+        }
+        if service.start == StartType::Dbus {
+            self.out.push(Effect::WatchName {
+                unit: self.unit.name.clone(),
+            });
         }
         let main = self.spawn(Role::Main(index));
         self.core.state = State::Launching {
@@ -68,13 +138,109 @@ impl Step<'_> {
         };
     }
 
-    fn start_post(
+    /// `Type=forking`: the first process has left; who is the main one now?
+    pub(super) fn seek(&mut self, service: &Service, deadline: Deadline) {
+        let source = match &service.pid_file {
+            Some(_) => Source::PidFile,
+            None if service.guess_main_pid => Source::Guess,
+            None => return self.start_post(service, None, 0, deadline),
+        };
+        let spawn = self.find(source);
+        self.core.state = State::Seeking { spawn, deadline };
+    }
+
+    /// Asks for a process that we did not start.
+    pub(super) fn find(&mut self, source: Source) -> SpawnId {
+        self.counters.spawn += 1;
+        let spawn = SpawnId(self.counters.spawn);
+        self.out.push(Effect::Find {
+            unit: self.unit.name.clone(),
+            spawn,
+            source,
+        });
+        spawn
+    }
+
+    /// [`Event::Found`](crate::engine::event::Event::Found).
+    pub(super) fn found(&mut self, spawn: SpawnId, pid: u32) {
+        let Some(service) = &self.unit.service else {
+            return;
+        };
+        let new = Alive { spawn, pid };
+        match self.core.state {
+            State::Seeking {
+                spawn: sought,
+                deadline,
+            } if sought == spawn || self.core.run.finding == Some(spawn) => {
+                self.core.run.finding = None;
+                self.core.run.main_seen = true;
+                self.start_post(service, Some(new), 0, deadline);
+            }
+            _ if self.core.run.finding == Some(spawn) => {
+                self.core.run.finding = None;
+                if self.core.state.replace_main(new) {
+                    self.core.run.main_seen = true;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// [`Event::NotFound`](crate::engine::event::Event::NotFound). A PID file may still come.
+    pub(super) fn not_found(&mut self, spawn: SpawnId, reason: &str) {
+        let Some(service) = &self.unit.service else {
+            return;
+        };
+        if self.core.run.finding == Some(spawn) {
+            self.core.run.finding = None;
+            self.log(format!("its main process stays as it is: {reason}"));
+        } else if let State::Seeking {
+            spawn: sought,
+            deadline,
+        } = self.core.state
+            && sought == spawn
+        {
+            if service.pid_file.is_none() {
+                self.start_post(service, None, 0, deadline);
+            } else {
+                self.log(format!("its main process is not known yet: {reason}"));
+            }
+        }
+    }
+
+    /// [`Event::BusName`](crate::engine::event::Event::BusName).
+    pub(super) fn bus_name(&mut self, owned: bool) {
+        let Some(service) = &self.unit.service else {
+            return;
+        };
+        if service.start != StartType::Dbus {
+            return;
+        }
+        match self.core.state {
+            State::Launching {
+                main: Process::Alive(main),
+                deadline,
+                ..
+            } if owned => self.start_post(service, Some(main), 0, deadline),
+            State::Running { main } if !owned => {
+                self.log("its name on the bus is lost");
+                self.leave_running();
+                self.stop_exec(main, 0);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn start_post(
         &mut self,
         service: &Service,
         main: Option<Alive>,
         index: u16,
         deadline: Deadline,
     ) {
+        if index == 0 {
+            self.start_watchdog(service);
+        }
         if usize::from(index) < service.exec_start_post.len() {
             let control = self.spawn(Role::StartPost(index));
             self.core.state = State::StartPost {
@@ -85,23 +251,46 @@ impl Step<'_> {
             };
             return;
         }
-        // The state may have moved on without its deadline; drop that of the start by hand.
-        if let Deadline::At { timer, .. } = deadline {
-            self.out
-                .push(crate::engine::event::Effect::DropTimer { timer });
+        // The state may have moved on without its deadline; then it is dropped by hand.
+        if self.core.state.deadline() == deadline {
+            self.disarm();
+        } else {
+            self.drop_timer(deadline);
         }
-        match main {
-            Some(main) => {
-                let runtime = self.arm(service.runtime_max);
-                self.core.state = State::Running { main, runtime };
-                self.deliver();
-                self.close_when_idle();
-            }
-            None if service.remain_after_exit => self.core.state = State::Exited,
-            None => {
-                self.core.state = State::Exited;
-                self.stop_exec(None, 0);
-            }
+        self.core.clocks.runtime = self.arm(service.runtime_max);
+        self.enter_running(service, main);
+    }
+
+    /// What has started runs, or has ended already.
+    pub(super) fn enter_running(&mut self, service: &Service, main: Option<Alive>) {
+        let nobody = main.is_none() && self.core.run.finding.is_none();
+        let unknown = nobody && service.start == StartType::Forking && !self.core.run.main_seen;
+        if unknown {
+            // Nobody knows which process it is; it lives as long as any does.
+            self.core.state = State::Running { main: None };
+            self.out.push(Effect::Sweep {
+                unit: self.unit.name.clone(),
+                signals: vec![],
+            });
+        } else if nobody {
+            self.end_of_running(service);
+        } else {
+            self.core.state = State::Running { main };
+            self.deliver();
+            self.close_when_idle();
+        }
+    }
+
+    /// Nothing that was known runs any more.
+    pub(super) fn end_of_running(&mut self, service: &Service) {
+        self.leave_running();
+        if self.core.run.outcome.is_failure() {
+            self.signal(None, None);
+        } else if service.remain_after_exit {
+            self.core.state = State::Exited;
+        } else {
+            self.core.state = State::Exited;
+            self.stop_exec(None, 0);
         }
     }
 
@@ -118,16 +307,24 @@ impl Step<'_> {
             hit
         };
         match &mut self.core.state {
-            State::StartPre { control, .. }
+            State::Condition { control, .. }
+            | State::StartPre { control, .. }
             | State::StartPost { control, .. }
+            | State::Reloading {
+                control: Some(control),
+                ..
+            }
             | State::StopExec { control, .. }
             | State::StopPost { control, .. } => {
                 confirm(control);
             }
             State::Launching { main, deadline, .. } => {
-                if confirm(main) && service.start == StartType::Simple {
-                    let (main, deadline) = (main.alive(), *deadline);
-                    self.start_post(service, main, 0, deadline);
+                if confirm(main) {
+                    self.core.run.main_seen = service.start != StartType::Forking;
+                    if service.start == StartType::Simple {
+                        let (main, deadline) = (main.alive(), *deadline);
+                        self.start_post(service, main, 0, deadline);
+                    }
                 }
             }
             State::Killing {
@@ -145,10 +342,19 @@ impl Step<'_> {
                 }
             }
             State::Dead { .. }
+            | State::Checking
+            | State::Idling { .. }
+            | State::Seeking { .. }
             | State::Running { .. }
+            | State::Reloading { control: None, .. }
             | State::Exited
+            | State::Opening
+            | State::Waiting { .. }
+            | State::Triggered
+            | State::Elapsed
             | State::Interrupting { .. }
             | State::Terminating { .. }
+            | State::Sweeping { .. }
             | State::AutoRestart { .. } => {}
         }
     }
@@ -165,291 +371,18 @@ impl Step<'_> {
                 deadline,
                 ..
             } = self.core.state
-                && service.start == StartType::Exec
+                && matches!(service.start, StartType::Exec | StartType::Idle)
             {
                 self.start_post(service, Some(main), 0, deadline);
             }
         }
     }
 
-    /// [`Event::Ready`](crate::engine::event::Event::Ready).
-    pub(super) fn ready(&mut self) {
-        let Some(service) = &self.unit.service else {
-            return;
-        };
-        if let State::Launching {
-            main: Process::Alive(main),
-            deadline,
-            ..
-        } = self.core.state
-            && service.start == StartType::Notify
-        {
-            self.start_post(service, Some(main), 0, deadline);
-        }
-    }
-
-    /// [`Event::SpawnFailed`](crate::engine::event::Event::SpawnFailed).
-    pub(super) fn spawn_failed(&mut self, spawn: SpawnId, failure: Failure) {
-        let main = self.core.state.main().map(Process::spawn) == Some(spawn);
-        let control = self.core.state.control().map(Process::spawn) == Some(spawn);
-        if !main && !control {
-            return;
-        }
-        let lost = failure.step == LOST;
-        let why = format!(
-            "failed to start at step {}: {}",
-            failure.step, failure.detail
+    /// The start took too long.
+    pub(super) fn start_late(&mut self) {
+        self.fail(
+            Outcome::Timeout,
+            "its start took longer than TimeoutStartSec=",
         );
-        if control {
-            let forgiven = !lost && self.command().is_some_and(|command| command.ignore_failure);
-            if !forgiven {
-                self.core.run.failure = Some(failure);
-            }
-            self.control_ended(forgiven, Outcome::Resources, why);
-        } else {
-            if !self.core.run.stopping {
-                self.fail(Outcome::Resources, why);
-            }
-            self.core.run.failure = Some(failure);
-            self.main_gone();
-        }
-        if lost && !self.core.state.is_dead() {
-            self.core.run.next = Next::Lost;
-        }
-    }
-
-    /// The command line of the control process now running.
-    fn command(&self) -> Option<&Command> {
-        let service = self.unit.service.as_ref()?;
-        match self.core.state {
-            State::StartPre { index, .. } => service.exec_start_pre.get(usize::from(index)),
-            State::StartPost { index, .. } => service.exec_start_post.get(usize::from(index)),
-            State::StopExec { index, .. } => service.exec_stop.get(usize::from(index)),
-            State::StopPost { index, .. } => service.exec_stop_post.get(usize::from(index)),
-            State::Dead { .. }
-            | State::Launching { .. }
-            | State::Running { .. }
-            | State::Exited
-            | State::Interrupting { .. }
-            | State::Terminating { .. }
-            | State::Killing { .. }
-            | State::AutoRestart { .. } => None,
-        }
-    }
-
-    /// [`Event::Exited`](crate::engine::event::Event::Exited).
-    pub(super) fn exited(&mut self, spawn: SpawnId, status: ExitStatus, verdict: Option<Verdict>) {
-        let Some(service) = &self.unit.service else {
-            return;
-        };
-        if self.core.state.main().map(Process::spawn) == Some(spawn) {
-            self.core.run.exit = Some(status);
-            if let State::Launching {
-                index, deadline, ..
-            } = self.core.state
-            {
-                let forgiven = service
-                    .exec_start
-                    .get(usize::from(index))
-                    .is_some_and(|command| command.ignore_failure);
-                let good = forgiven || restart::judge(service, status) == Outcome::Success;
-                if service.start == StartType::Oneshot && good && verdict.is_none() {
-                    if usize::from(index) + 1 < service.exec_start.len() {
-                        self.launch(service, index + 1, deadline);
-                    } else {
-                        if self.unit.agent.is_some() {
-                            self.core.run.outcome = Outcome::Completed;
-                        }
-                        self.start_post(service, None, 0, deadline);
-                    }
-                    return;
-                }
-                if service.start == StartType::Notify && good {
-                    self.fail(Outcome::ExitCode, "it ended before it said READY=1");
-                }
-            }
-            self.judge(service, status, verdict);
-            self.main_gone();
-        } else if self.core.state.control().map(Process::spawn) == Some(spawn) {
-            let forgiven = self.command().is_some_and(|command| command.ignore_failure);
-            let (good, outcome) = match status {
-                ExitStatus::Exited(0) => (true, Outcome::Success),
-                ExitStatus::Exited(_) => (forgiven, Outcome::ExitCode),
-                ExitStatus::Dumped(_) => (forgiven, Outcome::CoreDump),
-                ExitStatus::Killed(_) | ExitStatus::Unknown => (forgiven, Outcome::Signal),
-            };
-            let name = self
-                .command()
-                .map_or_else(String::new, |c| c.program.clone());
-            let why = format!("{name} {}", restart::describe(status));
-            self.control_ended(good, outcome, why);
-        }
-    }
-
-    /// What the end of the main process means.
-    fn judge(&mut self, service: &Service, status: ExitStatus, verdict: Option<Verdict>) {
-        let killing = matches!(self.core.state, State::Killing { .. });
-        let for_memory = self.core.run.out_of_memory && status == ExitStatus::Killed(SIGKILL);
-        let why = restart::describe(status);
-        if for_memory && !killing {
-            self.fail(Outcome::OomKill, "killed for memory");
-            return;
-        }
-        if self.core.run.stopping {
-            // An agent that was told to stop owes us nothing; a service its own clean end.
-            let polite = status == ExitStatus::Killed(service.kill_signal);
-            if self.unit.agent.is_none() && !killing && !polite {
-                let outcome = restart::judge(service, status);
-                if outcome != Outcome::Success {
-                    self.fail(outcome, why);
-                }
-            }
-            return;
-        }
-        if restart::prevented(service, status) {
-            self.core.run.next = Next::Final;
-        }
-        match verdict {
-            Some(Verdict::Completed) => self.fail(Outcome::Completed, String::new()),
-            Some(Verdict::Failed { reason }) => self.fail(Outcome::Agent, reason),
-            Some(Verdict::Final { reason }) => {
-                self.fail(Outcome::Agent, reason);
-                self.core.run.next = Next::Final;
-            }
-            Some(Verdict::SessionLost) if self.core.fresh_tried => {
-                self.fail(
-                    Outcome::Agent,
-                    "its session is lost, and a fresh one did not help",
-                );
-                // What is lost cannot be resumed the next time either.
-                self.core.fresh_next = true;
-            }
-            Some(Verdict::SessionLost) => {
-                self.fail(Outcome::Agent, "its session is lost; a fresh one is begun");
-                self.core.run.next = Next::Fresh;
-            }
-            None => {
-                let outcome = restart::judge(service, status);
-                let by_itself = matches!(status, ExitStatus::Exited(_));
-                if outcome == Outcome::Success {
-                    if self.unit.agent.is_some() && by_itself {
-                        self.fail(Outcome::Completed, String::new());
-                    }
-                } else {
-                    self.fail(outcome, why);
-                }
-            }
-        }
-    }
-
-    /// A control process has ended, or never came to be.
-    fn control_ended(&mut self, good: bool, outcome: Outcome, why: String) {
-        let Some(service) = &self.unit.service else {
-            return;
-        };
-        match self.core.state {
-            State::StartPre {
-                index, deadline, ..
-            } => {
-                if good {
-                    self.start_pre(service, index + 1, deadline);
-                } else {
-                    self.fail(outcome, why);
-                    self.kill(None, None);
-                }
-            }
-            State::StartPost {
-                main,
-                index,
-                deadline,
-                ..
-            } => {
-                if good {
-                    self.start_post(service, main, index + 1, deadline);
-                } else {
-                    self.fail(outcome, why);
-                    self.core.run.stopping = true;
-                    self.signal(main.map(Process::Alive), None);
-                }
-            }
-            State::StopExec { main, index, .. } => {
-                if !good {
-                    self.fail(outcome, why);
-                }
-                self.stop_exec(main, index + 1);
-            }
-            State::StopPost { index, .. } => {
-                if !good {
-                    self.fail(outcome, why);
-                }
-                self.stop_post(index + 1);
-            }
-            State::Terminating {
-                main,
-                ref mut control,
-                ..
-            } => {
-                *control = None;
-                if main.is_none() {
-                    self.kill(None, None);
-                }
-            }
-            State::Killing {
-                ref mut control, ..
-            } => {
-                *control = None;
-                self.finish();
-            }
-            State::Dead { .. }
-            | State::Launching { .. }
-            | State::Running { .. }
-            | State::Exited
-            | State::Interrupting { .. }
-            | State::AutoRestart { .. } => {}
-        }
-    }
-
-    /// The main process has ended (and was judged), or never came to be.
-    fn main_gone(&mut self) {
-        let Some(service) = &self.unit.service else {
-            return;
-        };
-        self.pause_ends_with_process();
-        match self.core.state {
-            State::Launching { .. } => self.kill(None, None),
-            State::StartPost { control, .. } => self.kill(None, Some(control)),
-            State::Running { .. } => {
-                let good = matches!(self.core.run.outcome, Outcome::Success | Outcome::Completed);
-                if good && service.remain_after_exit {
-                    self.disarm();
-                    self.core.state = State::Exited;
-                } else if good {
-                    self.stop_exec(None, 0);
-                } else {
-                    self.kill(None, None);
-                }
-            }
-            State::StopExec { ref mut main, .. } => *main = None,
-            State::Interrupting { .. } => self.kill(None, None),
-            State::Terminating {
-                ref mut main,
-                control,
-                ..
-            } => {
-                *main = None;
-                if control.is_none() {
-                    self.kill(None, None);
-                }
-            }
-            State::Killing { ref mut main, .. } => {
-                *main = None;
-                self.finish();
-            }
-            State::Dead { .. }
-            | State::StartPre { .. }
-            | State::Exited
-            | State::StopPost { .. }
-            | State::AutoRestart { .. } => {}
-        }
     }
 }

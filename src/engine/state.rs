@@ -12,41 +12,55 @@ use crate::engine::input::Queue;
 use crate::engine::job::Job;
 use crate::engine::restart::History;
 use crate::engine::view::{ActiveState, FreezerState, Outcome};
-use crate::name::{Invocation, JobId};
+use crate::name::{Invocation, JobId, UnitType};
 use crate::plan::{Enforcement, Failure};
 use crate::runtime::TurnResult;
+use crate::unit::Condition;
 
 /// Where a unit is in its life.
 ///
 /// | state | public | left when |
 /// |---|---|---|
 /// | `Dead` | inactive or failed | a start job runs |
-/// | `StartPre` | activating | the command ends: next one, or `Launching`; on failure `Killing` |
-/// | `Launching` | activating | `Type=` is satisfied: `StartPost`; the process fails: `Killing` |
+/// | `Checking` | activating | conditions were looked at: the first step up, or `Dead` again |
+/// | `Condition` | activating | `ExecCondition=` ends: next one, `StartPre`; on "no" the way down |
+/// | `StartPre` | activating | the command ends: next one, or `Launching`; on failure the way down |
+/// | `Idling` | activating | `Type=idle`: no other job runs, or five seconds are over |
+/// | `Launching` | activating | `Type=` is satisfied: `StartPost`; the process fails: the way down |
+/// | `Seeking` | activating | `Type=forking`: the main process is found, or known not to be: `StartPost` |
 /// | `StartPost` | activating | the last command ends: `Running` (or `Exited`, or the way down) |
 /// | `Running` | active | the main process ends, or somebody or a limit stops it |
-/// | `Exited` | active | stopped (targets, `RemainAfterExit=`) |
+/// | `Reloading` | reloading | the last `ExecReload=` ends, `READY=1` comes, or it is late: `Running` |
+/// | `Exited` | active | stopped (targets, slices, `RemainAfterExit=`) |
+/// | `Opening` | activating | sockets, timers, paths: everything is open: `Waiting`; or it failed: `Dead` |
+/// | `Waiting` | active | its time has come, somebody connects, the path is as it should be |
+/// | `Triggered` | active | what it started is down again: `Waiting` |
+/// | `Elapsed` | active | a timer to which nothing is to come; stopped |
 /// | `StopExec` | deactivating | the last `ExecStop=` ends or is late: the next step down |
-/// | `Interrupting` | deactivating | the main process ends: `Killing`; it is late: `Terminating` |
-/// | `Terminating` | deactivating | every known process has ended, or is late: `Killing` |
+/// | `Interrupting` | deactivating | the main process ends: `StopPost`; it is late: `Terminating` |
+/// | `Terminating` | deactivating | every known process has ended (without any: the cgroup is empty): `StopPost`; or it is late: `Killing` |
 /// | `Killing` | deactivating | the cgroup is empty *and* every known process is reaped |
-/// | `StopPost` | deactivating | the last command ends or is late: `Killing` once more |
+/// | `StopPost` | deactivating | the last command ends or is late: `Sweeping` |
+/// | `Sweeping` | deactivating | the cgroup is empty: `Dead` or `AutoRestart`; it is late: `Killing` once more |
 /// | `AutoRestart` | activating | the delay is over: a start job made by policy |
 ///
-/// The way down always passes `Killing`, also after a clean end: children left in the background
-/// are the rule, and nothing of a stopped unit may stay. It is entered twice where there is an
-/// `ExecStopPost=`, whose own leftovers are no better.
+/// The way down always ends with an empty cgroup, also after a clean end: children left in the
+/// background are the rule. They are asked to end (`KillSignal=`) and have `TimeoutStopSec=` for
+/// it; nothing of a stopped unit may stay, whatever `KillMode=` says.
 ///
 /// **Who decides.** When two wishes conflict the order is: (1) a person's stop; it ends a start, a
 /// restart delay and a pause at once, and nothing restarts the unit behind it. (2) A person's
-/// start or restart: it waits for a way down that has begun and then wins over the policy; it is
-/// never rate-limited and clears the counters. (3) A pause: while it lasts nothing is restarted,
+/// start or restart: it waits for a way down that has begun and then wins over the policy; it
+/// counts for `StartLimitBurst=` as any start does, and begins the restart delays anew. (3) A pause: while it lasts nothing is restarted,
 /// timed out or delivered. Limits that were hit meanwhile take effect on resume. (4) A limit
 /// (timeout, memory). (5) What the runtime says of an end. (6) `Restart=`.
 ///
 /// **Why two regions.** Being frozen is independent of where the unit is in its life, so it is a
 /// second, small machine beside this one: [`Freezer`]. Multiplying the two would double the table
 /// for nothing.
+///
+/// **Why so many clocks.** A state has at most one deadline, in the state. What lasts longer than a
+/// state has its own: `RuntimeMaxSec=`, the watchdog, and the limit of a job ([`Clocks`]).
 ///
 /// **Why `Killing` counts both.** The end of a process and the emptiness of the cgroup are told by
 /// different doors and in either order; a process whose start is still on its way is told later
@@ -57,14 +71,28 @@ pub(super) enum State {
     Dead {
         failed: bool,
     },
+    Checking,
+    Condition {
+        control: Process,
+        index: u16,
+        deadline: Deadline,
+    },
     StartPre {
         control: Process,
         index: u16,
         deadline: Deadline,
     },
+    Idling {
+        /// Five seconds, then that of the start.
+        deadline: Deadline,
+    },
     Launching {
         main: Process,
         index: u16,
+        deadline: Deadline,
+    },
+    Seeking {
+        spawn: SpawnId,
         deadline: Deadline,
     },
     StartPost {
@@ -74,10 +102,23 @@ pub(super) enum State {
         deadline: Deadline,
     },
     Running {
-        main: Alive,
-        runtime: Deadline,
+        /// `None`: a forking service whose main process nobody knows; its cgroup is watched.
+        main: Option<Alive>,
+    },
+    Reloading {
+        main: Option<Alive>,
+        control: Option<Process>,
+        index: u16,
+        phase: Reload,
+        deadline: Deadline,
     },
     Exited,
+    Opening,
+    Waiting {
+        deadline: Deadline,
+    },
+    Triggered,
+    Elapsed,
     StopExec {
         main: Option<Alive>,
         control: Process,
@@ -91,6 +132,8 @@ pub(super) enum State {
     Terminating {
         main: Option<Alive>,
         control: Option<Alive>,
+        /// By the watchdog's signal.
+        aborting: bool,
         deadline: Deadline,
     },
     Killing {
@@ -98,15 +141,53 @@ pub(super) enum State {
         control: Option<Process>,
         emptied: bool,
         last: bool,
+        /// `FinalKillSignal=` was sent, which may be survived.
+        deadline: Deadline,
     },
     StopPost {
         control: Process,
         index: u16,
         deadline: Deadline,
     },
+    Sweeping {
+        deadline: Deadline,
+    },
     AutoRestart {
         deadline: Deadline,
     },
+}
+
+/// What a reload waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Reload {
+    /// The commands of `ExecReload=`.
+    Commands,
+    /// `RELOADING=1`, not older than this time on the monotonic clock.
+    Answer { since: u64 },
+    /// `READY=1`.
+    Ready,
+}
+
+/// The clocks that outlast a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Clocks {
+    /// `RuntimeMaxSec=`.
+    pub(super) runtime: Deadline,
+    /// `WatchdogSec=`.
+    pub(super) watchdog: Deadline,
+    /// `JobTimeoutSec=`, `JobRunningTimeoutSec=`.
+    pub(super) job: Deadline,
+}
+
+impl Default for Clocks {
+    fn default() -> Self {
+        Self {
+            runtime: Deadline::Never,
+            watchdog: Deadline::Never,
+            job: Deadline::Never,
+        }
+    }
 }
 
 /// A process that was asked for.
@@ -181,6 +262,8 @@ pub(super) enum Next {
     Policy,
     /// Trying again cannot help.
     Final,
+    /// `RestartForceExitStatus=`: once more, whatever `Restart=` says.
+    Forced,
     /// The session is lost: once more with a fresh one, at once.
     Fresh,
     /// A process was lost between two daemons: `Restart=` decides, and the attempt is not charged.
@@ -217,6 +300,18 @@ pub(super) struct Run {
     pub(super) writing: Option<InputId>,
     /// The daemon that wrote it died, and nobody will confirm it: to be written again on resume.
     pub(super) rewrite: bool,
+    /// The condition or assert that stood against this start.
+    pub(super) unmet: Option<Condition>,
+    /// Some main process was known in this run.
+    pub(super) main_seen: bool,
+    /// A process that the unit named as its main one (`MAINPID=`) is being looked at.
+    pub(super) finding: Option<SpawnId>,
+    /// How the last reload failed, if it did.
+    pub(super) reload_failed: Option<String>,
+    /// `WATCHDOG_USEC=`, which holds for this run.
+    pub(super) watchdog_period: Option<u64>,
+    /// The agent waits for an approval.
+    pub(super) approval: bool,
 }
 
 /// All that the engine keeps of a unit beside its definition: the unit's snapshot.
@@ -226,7 +321,10 @@ pub(super) struct Run {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     pub(super) state: State,
+    pub(super) clocks: Clocks,
     pub(super) freezer: Freezer,
+    /// Who has taken the agent over; it is frozen for as long.
+    pub(super) holder: Option<String>,
     pub(super) job: Option<Job>,
     pub(super) run: Run,
     pub(super) inputs: Queue,
@@ -238,16 +336,38 @@ pub struct Snapshot {
     pub(super) fresh_next: bool,
     /// The definition is gone; forget the unit once it is dead.
     pub(super) undefined: bool,
+    /// What a timer, path or socket unit knows of its elapses.
+    pub(super) trigger: Trigger,
     pub(super) since: Now,
     pub(super) active_enter: Option<Now>,
+    pub(super) active_exit: Option<Now>,
     pub(super) inactive_enter: Option<Now>,
+    pub(super) inactive_exit: Option<Now>,
+}
+
+/// What a timer, path or socket unit knows of its elapses.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Trigger {
+    /// When it last elapsed, or when the stamp of a persistent timer says so.
+    pub(super) last: Option<Now>,
+    /// When it is to elapse next: on the clock of the day, and on the monotonic one.
+    pub(super) next_realtime: Option<u64>,
+    pub(super) next_monotonic: Option<u64>,
+    /// Starts within the trigger limit's interval, on the monotonic clock.
+    pub(super) starts: Vec<u64>,
+    /// Elapses counted, for random delays.
+    pub(super) count: u64,
+    /// Connections accepted.
+    pub(super) accepted: u64,
 }
 
 impl Snapshot {
     pub(super) fn new(now: Now) -> Self {
         Self {
             state: State::Dead { failed: false },
+            clocks: Clocks::default(),
             freezer: Freezer::Running,
+            holder: None,
             job: None,
             run: Run::default(),
             inputs: Queue::default(),
@@ -256,51 +376,89 @@ impl Snapshot {
             fresh_tried: false,
             fresh_next: false,
             undefined: false,
+            trigger: Trigger::default(),
             since: now,
             active_enter: None,
+            active_exit: None,
             inactive_enter: None,
+            inactive_exit: None,
         }
     }
 
-    /// The timer now in force, if any; a unit never has two.
-    pub(super) const fn timer(&self) -> Option<(TimerId, u64)> {
-        match self.state.deadline() {
-            Deadline::At { timer, at } => Some((timer, at)),
-            Deadline::Never | Deadline::Held { .. } => None,
+    /// Notes when the public state changed.
+    pub(super) fn note_move(&mut self, now: Now, from: ActiveState, to: ActiveState) {
+        let up = |state| matches!(state, ActiveState::Active | ActiveState::Reloading);
+        let down = |state| matches!(state, ActiveState::Inactive | ActiveState::Failed);
+        if up(to) && !up(from) {
+            self.active_enter = Some(now);
+        }
+        if up(from) && !up(to) {
+            self.active_exit = Some(now);
+        }
+        if down(to) && !down(from) {
+            self.inactive_enter = Some(now);
+        }
+        if down(from) && !down(to) {
+            self.inactive_exit = Some(now);
         }
     }
 
-    /// The detailed state in one word.
-    pub(super) fn sub(&self, target: bool) -> &'static str {
+    /// The timers now in force.
+    pub(super) fn timers(&self) -> impl Iterator<Item = (TimerId, u64)> {
+        let Clocks {
+            runtime,
+            watchdog,
+            job,
+        } = self.clocks;
+        [self.state.deadline(), runtime, watchdog, job]
+            .into_iter()
+            .filter_map(|deadline| match deadline {
+                Deadline::At { timer, at } => Some((timer, at)),
+                Deadline::Never | Deadline::Held { .. } => None,
+            })
+    }
+
+    /// The detailed state in one word: systemd's, where it has it.
+    pub(super) fn sub(&self, kind: UnitType) -> &'static str {
         if self.freezer.is_paused() && self.state.active() == ActiveState::Active {
             return "paused";
         }
+        let socket = kind == UnitType::Socket;
         match self.state {
             State::Dead { failed: true } => "failed",
-            State::Dead { failed: false } => match self.run.outcome {
-                Outcome::Completed => "completed",
-                Outcome::Success
-                | Outcome::Resources
-                | Outcome::ExitCode
-                | Outcome::Signal
-                | Outcome::CoreDump
-                | Outcome::Timeout
-                | Outcome::OomKill
-                | Outcome::StartLimitHit
-                | Outcome::Agent
-                | Outcome::Dependency => "dead",
-            },
+            State::Dead { failed: false } if self.run.outcome == Outcome::Completed => "completed",
+            State::Dead { failed: false } => "dead",
+            State::Checking | State::Condition { .. } => "condition",
             State::StartPre { .. } => "start-pre",
-            State::Launching { .. } => "start",
+            State::Opening => "start-pre",
+            State::Idling { .. } | State::Launching { .. } | State::Seeking { .. } => "start",
             State::StartPost { .. } => "start-post",
             State::Running { .. } => "running",
-            State::Exited if target => "active",
+            State::Reloading {
+                phase: Reload::Commands,
+                ..
+            } => "reload",
+            State::Reloading {
+                phase: Reload::Answer { .. },
+                ..
+            } => "reload-signal",
+            State::Reloading {
+                phase: Reload::Ready,
+                ..
+            } => "reload-notify",
+            State::Exited if matches!(kind, UnitType::Target | UnitType::Slice) => "active",
             State::Exited => "exited",
+            State::Waiting { .. } if socket => "listening",
+            State::Waiting { .. } => "waiting",
+            State::Triggered => "running",
+            State::Elapsed => "elapsed",
             State::StopExec { .. } => "stop",
             State::Interrupting { .. } => "stop-interrupt",
+            State::Terminating { aborting: true, .. } => "stop-watchdog",
             State::Terminating { .. } => "stop-sigterm",
             State::Killing { last: false, .. } => "stop-sigkill",
             State::StopPost { .. } => "stop-post",
+            State::Sweeping { .. } => "final-sigterm",
             State::Killing { last: true, .. } => "final-sigkill",
             State::AutoRestart { .. } => "auto-restart",
         }
@@ -313,16 +471,27 @@ impl State {
         match self {
             Self::Dead { failed: true } => ActiveState::Failed,
             Self::Dead { failed: false } => ActiveState::Inactive,
-            Self::StartPre { .. }
+            Self::Checking
+            | Self::Condition { .. }
+            | Self::StartPre { .. }
+            | Self::Idling { .. }
             | Self::Launching { .. }
+            | Self::Seeking { .. }
             | Self::StartPost { .. }
+            | Self::Opening
             | Self::AutoRestart { .. } => ActiveState::Activating,
-            Self::Running { .. } | Self::Exited => ActiveState::Active,
+            Self::Running { .. }
+            | Self::Exited
+            | Self::Waiting { .. }
+            | Self::Triggered
+            | Self::Elapsed => ActiveState::Active,
+            Self::Reloading { .. } => ActiveState::Reloading,
             Self::StopExec { .. }
             | Self::Interrupting { .. }
             | Self::Terminating { .. }
             | Self::Killing { .. }
-            | Self::StopPost { .. } => ActiveState::Deactivating,
+            | Self::StopPost { .. }
+            | Self::Sweeping { .. } => ActiveState::Deactivating,
         }
     }
 
@@ -330,88 +499,143 @@ impl State {
     pub(super) fn main(&self) -> Option<Process> {
         match *self {
             Self::Launching { main, .. } => Some(main),
-            Self::Running { main, .. } | Self::Interrupting { main, .. } => {
-                Some(Process::Alive(main))
-            }
+            Self::Interrupting { main, .. } => Some(Process::Alive(main)),
             Self::StartPost { main, .. }
+            | Self::Running { main }
+            | Self::Reloading { main, .. }
             | Self::StopExec { main, .. }
             | Self::Terminating { main, .. } => main.map(Process::Alive),
             Self::Killing { main, .. } => main,
             Self::Dead { .. }
+            | Self::Checking
+            | Self::Condition { .. }
             | Self::StartPre { .. }
+            | Self::Idling { .. }
+            | Self::Seeking { .. }
             | Self::Exited
+            | Self::Opening
+            | Self::Waiting { .. }
+            | Self::Triggered
+            | Self::Elapsed
             | Self::StopPost { .. }
+            | Self::Sweeping { .. }
             | Self::AutoRestart { .. } => None,
         }
+    }
+
+    /// Puts another process in the main one's place, where there can be one.
+    pub(super) fn replace_main(&mut self, new: Alive) -> bool {
+        match self {
+            Self::Launching { main, .. } => *main = Process::Alive(new),
+            Self::Interrupting { main, .. } => *main = new,
+            Self::StartPost { main, .. }
+            | Self::Running { main }
+            | Self::Reloading { main, .. }
+            | Self::StopExec { main, .. }
+            | Self::Terminating { main, .. } => *main = Some(new),
+            Self::Dead { .. }
+            | Self::Checking
+            | Self::Condition { .. }
+            | Self::StartPre { .. }
+            | Self::Idling { .. }
+            | Self::Seeking { .. }
+            | Self::Exited
+            | Self::Opening
+            | Self::Waiting { .. }
+            | Self::Triggered
+            | Self::Elapsed
+            | Self::Killing { .. }
+            | Self::StopPost { .. }
+            | Self::Sweeping { .. }
+            | Self::AutoRestart { .. } => return false,
+        }
+        true
     }
 
     /// The process of `ExecStartPre=` and its like.
     pub(super) fn control(&self) -> Option<Process> {
         match *self {
-            Self::StartPre { control, .. }
+            Self::Condition { control, .. }
+            | Self::StartPre { control, .. }
             | Self::StartPost { control, .. }
             | Self::StopExec { control, .. }
             | Self::StopPost { control, .. } => Some(control),
             Self::Terminating { control, .. } => control.map(Process::Alive),
-            Self::Killing { control, .. } => control,
+            Self::Reloading { control, .. } | Self::Killing { control, .. } => control,
             Self::Dead { .. }
+            | Self::Checking
+            | Self::Idling { .. }
             | Self::Launching { .. }
+            | Self::Seeking { .. }
             | Self::Running { .. }
             | Self::Exited
+            | Self::Opening
+            | Self::Waiting { .. }
+            | Self::Triggered
+            | Self::Elapsed
             | Self::Interrupting { .. }
+            | Self::Sweeping { .. }
             | Self::AutoRestart { .. } => None,
         }
     }
 
     pub(super) const fn deadline(&self) -> Deadline {
         match self {
-            Self::StartPre { deadline, .. }
+            Self::Condition { deadline, .. }
+            | Self::StartPre { deadline, .. }
+            | Self::Idling { deadline }
             | Self::Launching { deadline, .. }
+            | Self::Seeking { deadline, .. }
             | Self::StartPost { deadline, .. }
-            | Self::Running {
-                runtime: deadline, ..
-            }
+            | Self::Reloading { deadline, .. }
+            | Self::Waiting { deadline }
             | Self::StopExec { deadline, .. }
             | Self::Interrupting { deadline, .. }
             | Self::Terminating { deadline, .. }
+            | Self::Killing { deadline, .. }
             | Self::StopPost { deadline, .. }
+            | Self::Sweeping { deadline }
             | Self::AutoRestart { deadline } => *deadline,
-            Self::Dead { .. } | Self::Exited | Self::Killing { .. } => Deadline::Never,
+            Self::Dead { .. }
+            | Self::Checking
+            | Self::Running { .. }
+            | Self::Exited
+            | Self::Opening
+            | Self::Triggered
+            | Self::Elapsed => Deadline::Never,
         }
     }
 
     pub(super) const fn deadline_mut(&mut self) -> Option<&mut Deadline> {
         match self {
-            Self::StartPre { deadline, .. }
+            Self::Condition { deadline, .. }
+            | Self::StartPre { deadline, .. }
+            | Self::Idling { deadline }
             | Self::Launching { deadline, .. }
+            | Self::Seeking { deadline, .. }
             | Self::StartPost { deadline, .. }
-            | Self::Running {
-                runtime: deadline, ..
-            }
+            | Self::Reloading { deadline, .. }
+            | Self::Waiting { deadline }
             | Self::StopExec { deadline, .. }
             | Self::Interrupting { deadline, .. }
             | Self::Terminating { deadline, .. }
+            | Self::Killing { deadline, .. }
             | Self::StopPost { deadline, .. }
+            | Self::Sweeping { deadline }
             | Self::AutoRestart { deadline } => Some(deadline),
-            Self::Dead { .. } | Self::Exited | Self::Killing { .. } => None,
+            Self::Dead { .. }
+            | Self::Checking
+            | Self::Running { .. }
+            | Self::Exited
+            | Self::Opening
+            | Self::Triggered
+            | Self::Elapsed => None,
         }
     }
 
     /// Whether a start job can begin its work here.
     pub(super) const fn is_startable(&self) -> bool {
-        match self {
-            Self::Dead { .. } | Self::AutoRestart { .. } => true,
-            Self::StartPre { .. }
-            | Self::Launching { .. }
-            | Self::StartPost { .. }
-            | Self::Running { .. }
-            | Self::Exited
-            | Self::StopExec { .. }
-            | Self::Interrupting { .. }
-            | Self::Terminating { .. }
-            | Self::Killing { .. }
-            | Self::StopPost { .. } => false,
-        }
+        matches!(self, Self::Dead { .. } | Self::AutoRestart { .. })
     }
 
     /// Whether it is on its way down.

@@ -28,6 +28,12 @@ pub struct Counters {
     pub input: u64,
     /// Invocations.
     pub invocation: u64,
+    /// Chosen once by the daemon: from it, random delays.
+    #[serde(default)]
+    pub seed: u64,
+    /// When the manager was first started in this boot, on the monotonic clock in microseconds.
+    #[serde(default)]
+    pub startup: u64,
 }
 
 #[derive(Debug)]
@@ -69,9 +75,11 @@ impl Step<'_> {
     /// A timer; while paused only its length is kept.
     pub(super) fn arm(&mut self, limit: Option<Duration>) -> Deadline {
         match limit {
-            Some(limit) if self.core.freezer.is_paused() => Deadline::Held {
-                left: micros(limit),
-            },
+            Some(limit) if self.core.freezer.is_paused() || self.core.run.approval => {
+                Deadline::Held {
+                    left: micros(limit),
+                }
+            }
             limit => self.arm_always(limit),
         }
     }
@@ -86,33 +94,55 @@ impl Step<'_> {
         }
     }
 
-    /// Stops the clock of the present state.
-    pub(super) fn hold(&mut self) {
-        let now = self.now.monotonic;
-        if let Some(deadline) = self.core.state.deadline_mut()
-            && let Deadline::At { timer, at } = *deadline
-        {
+    /// The timer of a deadline that is no longer in force.
+    pub(super) fn drop_timer(&mut self, deadline: Deadline) {
+        if let Deadline::At { timer, .. } = deadline {
             self.out.push(Effect::DropTimer { timer });
-            *deadline = Deadline::Held {
-                left: at.saturating_sub(now),
-            };
         }
     }
 
-    /// Lets the clock of the present state go on.
+    /// Stops the clocks of the unit; that of its job goes on.
+    pub(super) fn hold(&mut self) {
+        let now = self.now.monotonic;
+        let clocks = &mut self.core.clocks;
+        let own = self.core.state.deadline_mut();
+        for deadline in [&mut clocks.runtime, &mut clocks.watchdog]
+            .into_iter()
+            .chain(own)
+        {
+            if let Deadline::At { timer, at } = *deadline {
+                self.out.push(Effect::DropTimer { timer });
+                *deadline = Deadline::Held {
+                    left: at.saturating_sub(now),
+                };
+            }
+        }
+    }
+
+    /// Lets the clocks of the unit go on.
     pub(super) fn rearm(&mut self) {
-        if let Deadline::Held { left } = self.core.state.deadline() {
-            let armed = self.arm_always(Some(Duration::from_micros(left)));
+        let left = |deadline| match deadline {
+            Deadline::Held { left } => Some(Duration::from_micros(left)),
+            Deadline::Never | Deadline::At { .. } => None,
+        };
+        if let Some(left) = left(self.core.state.deadline()) {
+            let armed = self.arm_always(Some(left));
             if let Some(deadline) = self.core.state.deadline_mut() {
                 *deadline = armed;
             }
+        }
+        if let Some(left) = left(self.core.clocks.runtime) {
+            self.core.clocks.runtime = self.arm_always(Some(left));
+        }
+        if let Some(left) = left(self.core.clocks.watchdog) {
+            self.core.clocks.watchdog = self.arm_always(Some(left));
         }
     }
 
     /// Notes how it failed; the first failure is the one that is told.
     pub(super) fn fail(&mut self, outcome: Outcome, why: impl Into<String>) {
         let run = &mut self.core.run;
-        if matches!(run.outcome, Outcome::Success | Outcome::Completed) {
+        if !run.outcome.is_failure() {
             run.outcome = outcome;
             run.why = why.into();
         }
@@ -144,8 +174,9 @@ impl Step<'_> {
 
     /// Whether a job waits to start it again.
     pub(super) fn is_start_wanted(&self) -> bool {
-        self.core
-            .job
-            .is_some_and(|job| job.kind != JobType::Stop && job.phase != Phase::StartRunning)
+        self.core.job.is_some_and(|job| {
+            matches!(job.kind, JobType::Start | JobType::Restart)
+                && job.phase != Phase::StartRunning
+        })
     }
 }

@@ -1,15 +1,15 @@
-//! The way down: `ExecStop=` → interrupt → signal → kill → `ExecStopPost=` → kill → dead, or a
+//! The way down: `ExecStop=` → interrupt → signal → kill → `ExecStopPost=` → sweep → dead, or a
 //! restart by policy.
 //!
-//! Every path ends in `kill` and waits until nothing is left. Who decides what, when two wishes
-//! conflict, is written above [`State`].
+//! Every path ends with an empty cgroup. Who decides what, when two wishes conflict, is written
+//! above [`State`].
 #![deny(clippy::wildcard_enum_match_arm)]
 
 use std::time::Duration;
 
-use crate::engine::event::{Effect, ExitStatus, Role, Whom};
-use crate::engine::restart::{self, SIGCONT, SIGKILL};
-use crate::engine::state::{Deadline, Next, Process, State};
+use crate::engine::event::{Effect, ExitStatus, Role, TimerId, Whom};
+use crate::engine::restart::{self, SIGCONT, SIGHUP, SIGKILL};
+use crate::engine::state::{Alive, Deadline, Next, Process, State};
 use crate::engine::step::Step;
 use crate::engine::view::Outcome;
 use crate::unit::{KillMode, OomPolicy, Service};
@@ -25,43 +25,67 @@ impl Step<'_> {
                 self.disarm();
                 self.dead(false);
             }
+            State::Checking => self.dead(false),
+            State::Opening | State::Waiting { .. } | State::Triggered | State::Elapsed => {
+                self.disarm();
+                self.dead(false);
+            }
             State::Exited if self.unit.service.is_none() => self.dead(false),
-            State::StartPre { .. }
+            State::Condition { .. }
+            | State::StartPre { .. }
+            | State::Idling { .. }
             | State::Launching { .. }
+            | State::Seeking { .. }
             | State::StartPost { .. }
             | State::Running { .. }
+            | State::Reloading { .. }
             | State::Exited => self.wind_down(),
             State::StopExec { .. }
             | State::Interrupting { .. }
             | State::Terminating { .. }
             | State::Killing { .. }
-            | State::StopPost { .. } => self.rearm(),
+            | State::StopPost { .. }
+            | State::Sweeping { .. } => self.rearm(),
         }
     }
 
     /// Begins the way down from wherever it is up.
     fn wind_down(&mut self) {
         self.core.run.stopping = true;
+        self.leave_running();
         match self.core.state {
-            State::StartPre { control, .. } => self.signal(None, Some(control)),
+            State::Condition { control, .. } | State::StartPre { control, .. } => {
+                self.signal(None, Some(control));
+            }
+            State::Idling { .. } | State::Seeking { .. } => self.signal(None, None),
             State::Launching { main, .. } => self.signal(Some(main), None),
             State::StartPost { main, control, .. } => {
                 self.signal(main.map(Process::Alive), Some(control));
             }
-            State::Running { main, .. } => self.stop_exec(Some(main), 0),
+            State::Reloading { main, control, .. } => match control {
+                Some(_) => self.signal(main.map(Process::Alive), control),
+                None => self.stop_exec(main, 0),
+            },
+            State::Running { main } => self.stop_exec(main, 0),
             State::Exited => self.stop_exec(None, 0),
             State::Dead { .. }
+            | State::Checking
+            | State::Opening
+            | State::Waiting { .. }
+            | State::Triggered
+            | State::Elapsed
             | State::StopExec { .. }
             | State::Interrupting { .. }
             | State::Terminating { .. }
             | State::Killing { .. }
             | State::StopPost { .. }
+            | State::Sweeping { .. }
             | State::AutoRestart { .. } => {}
         }
     }
 
     /// The next `ExecStop=`, or what follows the last.
-    pub(super) fn stop_exec(&mut self, main: Option<super::state::Alive>, index: u16) {
+    pub(super) fn stop_exec(&mut self, main: Option<Alive>, index: u16) {
         let Some(service) = &self.unit.service else {
             return;
         };
@@ -83,7 +107,7 @@ impl Step<'_> {
     /// Asks what is alive to end.
     pub(super) fn signal(&mut self, main: Option<Process>, control: Option<Process>) {
         let asked = |process: Option<Process>| process.is_some_and(|p| p.alive().is_none());
-        if (main.is_none() && control.is_none()) || asked(main) || asked(control) {
+        if asked(main) || asked(control) {
             // A process that is still being made cannot be asked; the kill finds it.
             self.kill(main, control);
             return;
@@ -119,33 +143,105 @@ impl Step<'_> {
         let Some(service) = &self.unit.service else {
             return;
         };
-        let whom = match service.kill_mode {
-            KillMode::Mixed | KillMode::Process if main.is_some() && control.is_none() => {
-                Whom::Main
-            }
-            KillMode::ControlGroup | KillMode::Mixed | KillMode::Process | KillMode::None => {
-                Whom::All
-            }
-        };
         self.disarm();
-        self.ask_to_end(service, whom);
+        let (main, control) = (
+            main.and_then(Process::alive),
+            control.and_then(Process::alive),
+        );
+        self.ask_to_end(service, main.is_some(), control.is_some());
         let deadline = self.arm(limit);
         self.core.state = State::Terminating {
-            main: main.and_then(Process::alive),
-            control: control.and_then(Process::alive),
+            main,
+            control,
+            aborting: false,
             deadline,
         };
     }
 
-    /// `KillSignal=`, and after it SIGCONT as in systemd.kill(5): a process that somebody stopped
-    /// takes no signal until it goes on.
-    pub(super) fn ask_to_end(&mut self, service: &Service, whom: Whom) {
-        for signal in [service.kill_signal, SIGCONT] {
+    /// The watchdog's signal, with the time of `TimeoutAbortSec=`.
+    pub(super) fn abort(
+        &mut self,
+        service: &Service,
+        main: Option<Alive>,
+        control: Option<Process>,
+    ) {
+        if control.is_some_and(|process| process.alive().is_none()) {
+            return self.kill(main.map(Process::Alive), control);
+        }
+        self.disarm();
+        let whom = if main.is_none() || service.kill_mode == KillMode::ControlGroup {
+            Whom::All
+        } else {
+            Whom::Main
+        };
+        for signal in [service.watchdog_signal, SIGCONT] {
             self.out.push(Effect::Signal {
                 unit: self.unit.name.clone(),
                 whom,
                 signal,
             });
+        }
+        let deadline = self.arm(service.timeout_abort);
+        self.core.state = State::Terminating {
+            main,
+            control: control.and_then(Process::alive),
+            aborting: true,
+            deadline,
+        };
+    }
+
+    /// The signals that ask to end (systemd.kill(5)): `KillSignal=`, or `RestartKillSignal=` when
+    /// it is to go on; SIGCONT, because a process that somebody stopped takes no signal until it
+    /// goes on; SIGHUP where shells want it.
+    fn polite_signals(&self, service: &Service) -> Vec<i32> {
+        let restarts = self.is_start_wanted() && service.restart_kill_signal.is_some();
+        let first = match service.restart_kill_signal {
+            Some(signal) if restarts => signal,
+            _ => service.kill_signal,
+        };
+        let mut signals = vec![first, SIGCONT];
+        if service.send_sighup {
+            signals.push(SIGHUP);
+        }
+        signals
+    }
+
+    /// Sends the polite signals to whom `KillMode=` says.
+    pub(super) fn ask_to_end(&mut self, service: &Service, main: bool, control: bool) {
+        let unit = || self.unit.name.clone();
+        let signals = match service.kill_mode {
+            KillMode::None => vec![],
+            KillMode::ControlGroup | KillMode::Mixed | KillMode::Process => {
+                self.polite_signals(service)
+            }
+        };
+        let group = service.kill_mode == KillMode::ControlGroup;
+        if !main && !control {
+            // Nobody is known; what is left is asked, and the empty cgroup is the answer.
+            let signals = if group { signals } else { vec![SIGKILL] };
+            self.out.push(Effect::Sweep {
+                unit: unit(),
+                signals,
+            });
+            return;
+        }
+        let whom = if group {
+            vec![Whom::All]
+        } else {
+            let known = [(main, Whom::Main), (control, Whom::Control)];
+            known
+                .into_iter()
+                .filter_map(|(there, whom)| there.then_some(whom))
+                .collect()
+        };
+        for whom in whom {
+            for signal in &signals {
+                self.out.push(Effect::Signal {
+                    unit: unit(),
+                    whom,
+                    signal: *signal,
+                });
+            }
         }
     }
 
@@ -157,21 +253,82 @@ impl Step<'_> {
 
     /// Ends everything that is left, known or not.
     pub(super) fn kill(&mut self, main: Option<Process>, control: Option<Process>) {
+        self.end_by_force(main, control, false);
+    }
+
+    fn end_by_force(&mut self, main: Option<Process>, control: Option<Process>, last: bool) {
         self.disarm();
-        self.kill_all();
+        let final_signal = self
+            .unit
+            .service
+            .as_ref()
+            .map_or(SIGKILL, |service| service.final_kill_signal);
+        let asked = |process: Option<Process>| process.is_some_and(|p| p.alive().is_none());
+        let gently = final_signal != SIGKILL && !asked(main) && !asked(control);
+        let deadline = if gently {
+            self.out.push(Effect::Sweep {
+                unit: self.unit.name.clone(),
+                signals: vec![final_signal, SIGCONT],
+            });
+            self.arm(self.timeout_stop())
+        } else {
+            self.kill_all();
+            Deadline::Never
+        };
         self.core.state = State::Killing {
             main,
             control,
             emptied: false,
-            last: false,
+            last,
+            deadline,
         };
     }
 
     /// [`Event::Emptied`](crate::engine::event::Event::Emptied).
     pub(super) fn emptied(&mut self) {
-        if let State::Killing { emptied, .. } = &mut self.core.state {
-            *emptied = true;
-            self.finish();
+        let Some(service) = &self.unit.service else {
+            return;
+        };
+        match &mut self.core.state {
+            State::Killing { emptied, .. } => {
+                *emptied = true;
+                self.finish();
+            }
+            State::Terminating {
+                main: None,
+                control: None,
+                ..
+            } => self.after_the_last(service),
+            State::Sweeping { .. } => self.conclude(),
+            State::Running { main: None } if self.core.run.finding.is_none() => {
+                self.end_of_running(service);
+            }
+            State::Seeking { .. } => {
+                self.fail(
+                    Outcome::Protocol,
+                    "its processes ended before PIDFile= was written",
+                );
+                self.signal(None, None);
+            }
+            State::Dead { .. }
+            | State::Checking
+            | State::Condition { .. }
+            | State::StartPre { .. }
+            | State::Idling { .. }
+            | State::Launching { .. }
+            | State::StartPost { .. }
+            | State::Running { .. }
+            | State::Reloading { .. }
+            | State::Exited
+            | State::Opening
+            | State::Waiting { .. }
+            | State::Triggered
+            | State::Elapsed
+            | State::StopExec { .. }
+            | State::Interrupting { .. }
+            | State::Terminating { .. }
+            | State::StopPost { .. }
+            | State::AutoRestart { .. } => {}
         }
     }
 
@@ -182,17 +339,27 @@ impl Step<'_> {
             control: None,
             emptied: true,
             last,
+            ..
         } = self.core.state
         {
-            if last {
-                self.conclude();
-            } else {
-                self.stop_post(0);
+            self.disarm();
+            match &self.unit.service {
+                Some(service) if !last => self.after_the_last(service),
+                _ => self.conclude(),
             }
         }
     }
 
-    /// The next `ExecStopPost=`; after the last its own leftovers are killed.
+    /// The cgroup is empty: only `ExecStopPost=` could fill it once more.
+    fn after_the_last(&mut self, service: &Service) {
+        if service.exec_stop_post.is_empty() {
+            self.conclude();
+        } else {
+            self.stop_post(0);
+        }
+    }
+
+    /// The next `ExecStopPost=`; after the last, whatever is left is swept out.
     pub(super) fn stop_post(&mut self, index: u16) {
         let Some(service) = &self.unit.service else {
             return;
@@ -206,22 +373,40 @@ impl Step<'_> {
                 index,
                 deadline,
             };
-        } else if index == 0 {
-            self.conclude();
         } else {
-            self.kill_last(None);
+            self.sweep();
         }
     }
 
-    fn kill_last(&mut self, control: Option<Process>) {
-        self.disarm();
-        self.kill_all();
-        self.core.state = State::Killing {
-            main: None,
-            control,
-            emptied: false,
-            last: true,
+    /// Whatever is left is asked to end, and what does not is killed.
+    pub(super) fn sweep(&mut self) {
+        let Some(service) = &self.unit.service else {
+            return;
         };
+        self.disarm();
+        if service.kill_mode != KillMode::ControlGroup {
+            return self.end_by_force(None, None, true);
+        }
+        let signals = self.polite_signals(service);
+        self.out.push(Effect::Sweep {
+            unit: self.unit.name.clone(),
+            signals,
+        });
+        let deadline = self.arm_always(service.timeout_stop);
+        self.core.state = State::Sweeping { deadline };
+    }
+
+    /// The clocks of the running unit stop, and nobody need approve of anything any more.
+    pub(super) fn leave_running(&mut self) {
+        if std::mem::take(&mut self.core.run.approval) && !self.core.freezer.is_paused() {
+            self.rearm();
+        }
+        for clock in [
+            std::mem::replace(&mut self.core.clocks.runtime, Deadline::Never),
+            std::mem::replace(&mut self.core.clocks.watchdog, Deadline::Never),
+        ] {
+            self.drop_timer(clock);
+        }
     }
 
     /// Nothing is left; what now?
@@ -229,8 +414,9 @@ impl Step<'_> {
         let Some(service) = &self.unit.service else {
             return;
         };
+        self.disarm();
         let outcome = self.core.run.outcome;
-        let failed = !matches!(outcome, Outcome::Success | Outcome::Completed);
+        let failed = outcome.is_failure();
         if self.core.run.stop_asked || self.is_start_wanted() || self.core.undefined {
             self.dead(failed);
             return;
@@ -245,6 +431,9 @@ impl Step<'_> {
             // It said it is done, but somebody had spoken to it meanwhile: it goes on instead.
             Next::Policy if outcome == Outcome::Completed && !self.core.inputs.is_empty() => {
                 self.auto_restart(Duration::ZERO);
+            }
+            Next::Forced => {
+                self.auto_restart(restart::delay(service, self.core.history.restarts));
             }
             Next::Policy if restart::wanted(service.restart, outcome) => {
                 self.auto_restart(restart::delay(service, self.core.history.restarts));
@@ -268,7 +457,20 @@ impl Step<'_> {
     /// Down for good, until somebody starts it.
     pub(super) fn dead(&mut self, failed: bool) {
         self.end_freezer();
+        self.leave_running();
+        self.core.holder = None;
         self.core.state = State::Dead { failed };
+        self.drop_inputs();
+        // Targets and slices have nothing that could be given back.
+        if self.unit.service.is_some() || self.unit.socket.is_some() || self.unit.path.is_some() {
+            self.out.push(Effect::Release {
+                unit: self.unit.name.clone(),
+            });
+        }
+    }
+
+    /// Messages to something that will not run are dropped, and it is said.
+    pub(super) fn drop_inputs(&mut self) {
         if !self.is_start_wanted() {
             let dropped = self.core.inputs.clear();
             if dropped > 0 {
@@ -277,30 +479,41 @@ impl Step<'_> {
                 ));
             }
         }
-        if self.unit.service.is_some() {
-            self.out.push(Effect::Release {
-                unit: self.unit.name.clone(),
-            });
+    }
+
+    /// A timer of the unit is due.
+    pub(super) fn timer_fired(&mut self, timer: TimerId) {
+        let is = |deadline: Deadline| matches!(deadline, Deadline::At { timer: own, .. } if own == timer);
+        let Some(service) = &self.unit.service else {
+            return;
+        };
+        if is(self.core.clocks.runtime) {
+            self.core.clocks.runtime = Deadline::Never;
+            self.fail(Outcome::Timeout, "it ran for longer than RuntimeMaxSec=");
+            self.wind_down();
+        } else if is(self.core.clocks.watchdog) {
+            self.core.clocks.watchdog = Deadline::Never;
+            self.watchdog_expired(service, "its time is over");
+        } else if is(self.core.state.deadline()) {
+            if let Some(deadline) = self.core.state.deadline_mut() {
+                *deadline = Deadline::Never;
+            }
+            self.state_timed_out();
         }
     }
 
-    /// The unit's timer is due.
-    pub(super) fn timer_fired(&mut self) {
-        if let Some(deadline) = self.core.state.deadline_mut() {
-            *deadline = Deadline::Never;
-        }
+    fn state_timed_out(&mut self) {
         match self.core.state {
-            State::StartPre { .. } | State::Launching { .. } | State::StartPost { .. } => {
-                self.fail(
-                    Outcome::Timeout,
-                    "its start took longer than TimeoutStartSec=",
-                );
+            State::Condition { .. }
+            | State::StartPre { .. }
+            | State::Launching { .. }
+            | State::Seeking { .. }
+            | State::StartPost { .. } => {
+                self.start_late();
                 self.wind_down();
             }
-            State::Running { .. } => {
-                self.fail(Outcome::Timeout, "it ran for longer than RuntimeMaxSec=");
-                self.wind_down();
-            }
+            State::Idling { .. } => self.end_idling(),
+            State::Reloading { main, control, .. } => self.reload_late(main, control),
             State::StopExec { main, control, .. } => {
                 self.fail(
                     Outcome::Timeout,
@@ -312,22 +525,43 @@ impl Step<'_> {
                 let limit = self.timeout_stop().map(|limit| limit - limit / 4);
                 self.terminate(Some(Process::Alive(main)), None, limit);
             }
-            State::Terminating { main, control, .. } => {
-                self.fail(Outcome::Timeout, "it did not end within TimeoutStopSec=");
+            State::Terminating {
+                main,
+                control,
+                aborting,
+                ..
+            } => {
+                if !aborting {
+                    self.fail(Outcome::Timeout, "it did not end within TimeoutStopSec=");
+                }
                 self.kill(main.map(Process::Alive), control.map(Process::Alive));
             }
+            // What survived FinalKillSignal= does not survive this.
+            State::Killing { .. } => self.kill_all(),
             State::StopPost { control, .. } => {
                 self.fail(
                     Outcome::Timeout,
                     "ExecStopPost= took longer than TimeoutStopSec=",
                 );
-                self.kill_last(Some(control));
+                self.end_by_force(None, Some(control), true);
+            }
+            State::Sweeping { .. } => {
+                self.fail(
+                    Outcome::Timeout,
+                    "what it left behind did not end within TimeoutStopSec=",
+                );
+                self.end_by_force(None, None, true);
             }
             // `schedule` makes the start job: it may have to wait for others.
             State::AutoRestart { .. }
             | State::Dead { .. }
+            | State::Checking
+            | State::Running { .. }
             | State::Exited
-            | State::Killing { .. } => {}
+            | State::Opening
+            | State::Waiting { .. }
+            | State::Triggered
+            | State::Elapsed => {}
         }
     }
 
@@ -340,7 +574,11 @@ impl Step<'_> {
         self.log("the kernel killed a process of it for memory");
         let first = !self.core.run.out_of_memory;
         match self.core.state {
-            State::Launching { .. } | State::StartPost { .. } | State::Running { .. } => {
+            State::Launching { .. }
+            | State::Seeking { .. }
+            | State::StartPost { .. }
+            | State::Running { .. }
+            | State::Reloading { .. } => {
                 self.core.run.out_of_memory = true;
                 if self.core.freezer.is_paused() {
                     self.core.run.memory_due = true;
@@ -350,6 +588,8 @@ impl Step<'_> {
             }
             State::Killing { .. }
             | State::StopPost { .. }
+            | State::Sweeping { .. }
+            | State::Terminating { main: None, .. }
             | State::AutoRestart { .. }
             | State::Dead { .. } => {
                 let run = &mut self.core.run;
@@ -364,7 +604,14 @@ impl Step<'_> {
                     "killed for memory".clone_into(&mut run.why);
                 }
             }
-            State::StartPre { .. }
+            State::Checking
+            | State::Condition { .. }
+            | State::StartPre { .. }
+            | State::Idling { .. }
+            | State::Opening
+            | State::Waiting { .. }
+            | State::Triggered
+            | State::Elapsed
             | State::Exited
             | State::StopExec { .. }
             | State::Interrupting { .. }
@@ -386,11 +633,13 @@ impl Step<'_> {
             OomPolicy::Continue => {}
             OomPolicy::Stop => {
                 self.core.run.stopping = true;
+                self.leave_running();
                 let (main, control) = (self.core.state.main(), self.core.state.control());
                 self.signal(main, control);
             }
             OomPolicy::Kill => {
                 self.core.run.stopping = true;
+                self.leave_running();
                 let (main, control) = (self.core.state.main(), self.core.state.control());
                 self.kill(main, control);
             }

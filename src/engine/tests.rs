@@ -216,14 +216,17 @@ fn exec_is_active_when_executed() {
 }
 
 #[test]
-fn a_clean_end_still_kills_what_is_left() {
-    // Background children are the rule, so the cgroup is killed after exit 0 too.
+fn a_clean_end_still_sweeps_out_what_is_left() {
+    // Background children are the rule, so they are asked to end after exit 0 too, and killed when
+    // they do not.
     let mut b = Bench::new([service("a.service")]);
     b.run("a.service").exit("a.service", OK, None);
+    assert!(b.has(|e| matches!(e, Effect::Sweep { signals, .. } if signals == &[15, 18])));
+    b.fire();
     assert!(b.has(killed));
     b.empty("a.service");
     assert!(b.has(|e| matches!(e, Effect::Release { .. })));
-    assert_eq!(b.view("a.service").active, ActiveState::Inactive);
+    assert_eq!(b.view("a.service").active, ActiveState::Failed);
 }
 
 #[test]
@@ -289,15 +292,15 @@ fn a_lost_session_is_begun_afresh_once() {
 }
 
 #[test]
-fn the_start_limit_gives_up_and_a_person_is_never_limited() {
-    // After the burst it is failed; a start by hand works and forgets.
+fn the_start_limit_gives_up_and_counts_every_start() {
+    // After the burst it is failed; a start by hand works when the failure is forgiven.
     let mut unit = service("a.service");
     let own = unit.service.as_mut().unwrap();
     own.restart = Restart::Always;
     own.restart_sec = Duration::ZERO;
     let mut b = Bench::new([unit]);
     b.run("a.service");
-    for _ in 0..5 {
+    for _ in 0..4 {
         b.exit("a.service", OK, None)
             .empty("a.service")
             .up("a.service");
@@ -307,9 +310,13 @@ fn the_start_limit_gives_up_and_a_person_is_never_limited() {
     assert_eq!(b.view("a.service").outcome, Outcome::StartLimitHit);
     assert_eq!(
         b.view("a.service").why,
-        "it was restarted too often; the last time: exited with code 3"
+        "it was started too often; the last time: exited with code 3"
     );
     assert_eq!(b.view("a.service").active, ActiveState::Failed);
+    b.start("a.service").unwrap();
+    assert_eq!(b.ended(), Some(JobResult::Failed));
+    let unit = Some(name("a.service"));
+    b.ask(Request::ResetFailed { unit }).unwrap();
     b.run("a.service");
     assert_eq!(
         (
@@ -427,7 +434,10 @@ fn a_failed_requirement_fails_what_needs_it() {
             ..
         }
     )));
-    assert_eq!(b.view("b.service").outcome, Outcome::Dependency);
+    // It was not tried, so it has not failed.
+    let view = b.view("b.service");
+    assert_eq!(view.active, ActiveState::Inactive);
+    assert!(view.why.contains("something it requires"), "{}", view.why);
 }
 
 #[test]
@@ -758,7 +768,7 @@ fn a_start_that_takes_too_long_fails_with_timeout() {
         .empty("a.service");
     assert_eq!(
         (b.ended(), b.view("a.service").outcome),
-        (Some(JobResult::Timeout), Outcome::Timeout)
+        (Some(JobResult::Failed), Outcome::Timeout)
     );
 }
 
@@ -809,8 +819,7 @@ fn every_step_up_and_down_has_its_turn() {
         spawn: main,
         status,
         verdict: None,
-    })
-    .empty("a.service");
+    });
     roles.push(b.spawns()[0].2);
     b.up("a.service")
         .exit("a.service", OK, None)

@@ -18,6 +18,8 @@ use crate::runtime::TurnResult;
 pub enum ActiveState {
     /// Running, or done and remaining.
     Active,
+    /// Active, and reading its configuration again.
+    Reloading,
     /// On its way up (waiting out a restart delay included).
     Activating,
     /// On its way down.
@@ -35,6 +37,7 @@ impl ActiveState {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Active => "active",
+            Self::Reloading => "reloading",
             Self::Activating => "activating",
             Self::Deactivating => "deactivating",
             Self::Inactive => "inactive",
@@ -72,9 +75,25 @@ pub enum Outcome {
     Agent,
     /// Something it requires failed.
     Dependency,
+    /// It did not do what its `Type=` promises.
+    Protocol,
+    /// It gave no sign of life for `WatchdogSec=`.
+    Watchdog,
+    /// `ExecCondition=` said no: not a failure.
+    ExecCondition,
+    /// A socket unit: the service was started too often.
+    TriggerLimitHit,
+    /// A socket unit: its service hit its own start limit.
+    ServiceStartLimitHit,
 }
 
 impl Outcome {
+    /// Whether a unit that ended so is `failed`.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        !matches!(self, Self::Success | Self::Completed | Self::ExecCondition)
+    }
+
     /// The word on the bus and in `status`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -90,6 +109,11 @@ impl Outcome {
             Self::StartLimitHit => "start-limit-hit",
             Self::Agent => "agent",
             Self::Dependency => "dependency",
+            Self::Protocol => "protocol",
+            Self::Watchdog => "watchdog",
+            Self::ExecCondition => "exec-condition",
+            Self::TriggerLimitHit => "trigger-limit-hit",
+            Self::ServiceStartLimitHit => "service-start-limit-hit",
         }
     }
 }
@@ -173,6 +197,20 @@ pub struct View {
     pub since: Now,
     /// When it last became active.
     pub active_enter: Option<Now>,
+    /// When it last ceased to be active.
+    pub active_exit: Option<Now>,
     /// When it last became inactive or failed.
     pub inactive_enter: Option<Now>,
+    /// When it last ceased to be inactive or failed.
+    pub inactive_exit: Option<Now>,
+    /// The condition or assert that stood against the last start, as it is written.
+    pub unmet: Option<String>,
+    /// A timer's next elapse: on the clock of the day, and on the monotonic one, in microseconds.
+    pub next_elapse: (Option<u64>, Option<u64>),
+    /// A timer's last elapse.
+    pub last_trigger: Option<Now>,
+    /// The agent waits for an approval.
+    pub waits_for_approval: bool,
+    /// Who has taken the agent over.
+    pub holder: Option<String>,
 }

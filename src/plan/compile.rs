@@ -151,9 +151,11 @@ fn main_command(unit: &Unit, role: Role) -> Option<&Command> {
 pub fn command_of(unit: &Unit, role: Role) -> Option<&Command> {
     let service = unit.service.as_ref()?;
     let (list, index) = match role {
+        Role::Condition(index) => (&service.exec_condition, index),
         Role::StartPre(index) => (&service.exec_start_pre, index),
         Role::Main(index) => (&service.exec_start, index),
         Role::StartPost(index) => (&service.exec_start_post, index),
+        Role::Reload(index) => (&service.exec_reload, index),
         Role::Stop(index) => (&service.exec_stop, index),
         Role::StopPost(index) => (&service.exec_stop_post, index),
     };

@@ -91,6 +91,7 @@ impl Client {
     ) -> Result<(), ClientError> {
         let whom = match whom {
             Whom::Main => "main",
+            Whom::Control => "control",
             Whom::All => "all",
         };
         self.manager("KillUnit", &(name.as_str(), whom, signal, none()))
