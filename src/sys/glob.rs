@@ -1,0 +1,353 @@
+//! Shell patterns (glob(7)): whether a text matches, and whether any path does.
+//!
+//! Nothing is collected: who asks wants to know whether there is something, and a directory of a
+//! unit may hold more than we care to list.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// How many alternatives the braces of one pattern may stand for together.
+const MAX_BRACES: usize = 256;
+
+/// Whether `text` matches `pattern` as fnmatch(3) without flags has it: `*` and `?` stand for
+/// slashes and leading dots too. With `fold` the letters of ASCII match in either case.
+#[must_use]
+pub fn matches(pattern: &[u8], text: &[u8], fold: bool) -> bool {
+    let (mut p, mut t) = (0, 0);
+    // Where the last star stands, and how much of the text it has swallowed so far.
+    let mut star: Option<(usize, usize)> = None;
+    loop {
+        let next = if pattern.get(p) == Some(&b'*') {
+            star = Some((p + 1, t));
+            p += 1;
+            continue;
+        } else if t == text.len() {
+            if p == pattern.len() {
+                return true;
+            }
+            // A longer star leaves even less text.
+            return false;
+        } else {
+            one(&pattern[p..], text[t], fold)
+        };
+        match (next, star) {
+            (Some(length), _) => {
+                p += length;
+                t += 1;
+            }
+            (None, Some((after, swallowed))) => {
+                p = after;
+                t = swallowed + 1;
+                star = Some((after, t));
+            }
+            (None, None) => return false,
+        }
+    }
+}
+
+/// How many bytes of the pattern stand for this byte of the text; `None`: it does not match.
+fn one(pattern: &[u8], byte: u8, fold: bool) -> Option<usize> {
+    match *pattern.first()? {
+        b'?' => Some(1),
+        b'[' => match bracket(pattern, byte, fold) {
+            Some((true, length)) => Some(length),
+            Some((false, _)) => None,
+            // Without its end it is an ordinary character.
+            None => (byte == b'[').then_some(1),
+        },
+        b'\\' => {
+            let literal = *pattern.get(1)?;
+            same(literal, byte, fold).then_some(2)
+        }
+        literal => same(literal, byte, fold).then_some(1),
+    }
+}
+
+fn same(a: u8, b: u8, fold: bool) -> bool {
+    a == b || fold && a.eq_ignore_ascii_case(&b)
+}
+
+/// Whether a bracket expression has the byte, and its length; `None` when it never ends.
+fn bracket(pattern: &[u8], byte: u8, fold: bool) -> Option<(bool, usize)> {
+    let mut i = 1;
+    let negated = matches!(pattern.get(1), Some(b'!' | b'^'));
+    i += usize::from(negated);
+    let start = i;
+    let mut found = false;
+    let member = |test: &dyn Fn(u8) -> bool| {
+        test(byte) || fold && (test(byte.to_ascii_lowercase()) || test(byte.to_ascii_uppercase()))
+    };
+    loop {
+        let first = *pattern.get(i)?;
+        if first == b']' && i > start {
+            return Some((found != negated, i + 1));
+        }
+        if let Some((class, length)) = class(&pattern[i..]) {
+            found |= member(&|byte| class(&byte));
+            i += length;
+            continue;
+        }
+        let (low, length) = literal(&pattern[i..])?;
+        i += length;
+        if pattern.get(i) == Some(&b'-') && pattern.get(i + 1).is_some_and(|end| *end != b']') {
+            let (high, length) = literal(&pattern[i + 1..])?;
+            i += 1 + length;
+            found |= member(&|byte| (low..=high).contains(&byte));
+        } else {
+            found |= member(&|byte| byte == low);
+        }
+    }
+}
+
+fn literal(pattern: &[u8]) -> Option<(u8, usize)> {
+    match *pattern.first()? {
+        b'\\' => Some((*pattern.get(1)?, 2)),
+        byte => Some((byte, 1)),
+    }
+}
+
+type Class = fn(&u8) -> bool;
+
+/// `[:name:]`, with its length.
+fn class(pattern: &[u8]) -> Option<(Class, usize)> {
+    const CLASSES: [(&[u8], Class); 12] = [
+        (b"alnum", u8::is_ascii_alphanumeric),
+        (b"alpha", u8::is_ascii_alphabetic),
+        (b"blank", |byte| matches!(byte, b' ' | b'\t')),
+        (b"cntrl", u8::is_ascii_control),
+        (b"digit", u8::is_ascii_digit),
+        (b"graph", u8::is_ascii_graphic),
+        (b"lower", u8::is_ascii_lowercase),
+        (b"print", |byte| (b' '..=b'~').contains(byte)),
+        (b"punct", u8::is_ascii_punctuation),
+        (b"space", |byte| matches!(byte, b' ' | 9..=13)),
+        (b"upper", u8::is_ascii_uppercase),
+        (b"xdigit", u8::is_ascii_hexdigit),
+    ];
+    let rest = pattern.strip_prefix(b"[:")?;
+    let end = rest.windows(2).position(|pair| pair == b":]")?;
+    let (_, class) = CLASSES.iter().find(|(name, _)| *name == &rest[..end])?;
+    Some((*class, end + 4))
+}
+
+/// The first path found that matches the absolute `pattern`, as glob(3) with braces has it: no
+/// wildcard stands for a slash or for the dot that a name begins with, and a link at the end need
+/// not lead anywhere. Names `.` and `..` are never found.
+#[must_use]
+pub fn first(pattern: &Path) -> Option<PathBuf> {
+    let mut alternatives = vec![];
+    braces(pattern.as_os_str().as_bytes(), &mut alternatives);
+    alternatives.into_iter().find_map(|pattern| {
+        let rest = pattern.strip_prefix(b"/")?;
+        let parts: Vec<&[u8]> = rest
+            .split(|byte| *byte == b'/')
+            .filter(|part| !part.is_empty())
+            .collect();
+        // As in a shell, only a directory matches a pattern that ends in a slash.
+        below(PathBuf::from("/"), &parts, pattern.ends_with(b"/"))
+    })
+}
+
+fn below(mut here: PathBuf, parts: &[&[u8]], directory: bool) -> Option<PathBuf> {
+    for (depth, part) in parts.iter().enumerate() {
+        if !part.iter().any(|byte| b"*?[".contains(byte)) {
+            here.push(OsStr::from_bytes(&unescaped(part)));
+            continue;
+        }
+        let entries = fs::read_dir(&here).ok()?;
+        return entries.flatten().find_map(|entry| {
+            let name = entry.file_name();
+            let hidden = name.as_bytes().starts_with(b".");
+            if hidden && !part.starts_with(b".") && !part.starts_with(b"\\.")
+                || !matches(part, name.as_bytes(), false)
+            {
+                return None;
+            }
+            below(here.join(name), &parts[depth + 1..], directory)
+        });
+    }
+    let found = if directory {
+        here.is_dir()
+    } else {
+        fs::symlink_metadata(&here).is_ok()
+    };
+    found.then_some(here)
+}
+
+fn unescaped(part: &[u8]) -> Vec<u8> {
+    let mut bytes = part.iter().copied();
+    let mut plain = vec![];
+    while let Some(byte) = bytes.next() {
+        plain.push(match byte {
+            b'\\' => bytes.next().unwrap_or(b'\\'),
+            byte => byte,
+        });
+    }
+    plain
+}
+
+/// `a{b,c}` becomes `ab` and `ac`; braces that do not pair are ordinary characters.
+fn braces(pattern: &[u8], found: &mut Vec<Vec<u8>>) {
+    if found.len() >= MAX_BRACES {
+        return;
+    }
+    let Some((open, close, commas)) = pair(pattern) else {
+        found.push(pattern.to_vec());
+        return;
+    };
+    let mut begin = open + 1;
+    for end in commas.into_iter().chain([close]) {
+        let mut one = pattern[..open].to_vec();
+        one.extend_from_slice(&pattern[begin..end]);
+        one.extend_from_slice(&pattern[close + 1..]);
+        braces(&one, found);
+        begin = end + 1;
+    }
+}
+
+/// The first braces that pair, and the commas between them.
+fn pair(pattern: &[u8]) -> Option<(usize, usize, Vec<usize>)> {
+    let mut open = None;
+    let mut commas = vec![];
+    let (mut depth, mut i) = (0_usize, 0);
+    while i < pattern.len() {
+        match pattern[i] {
+            b'\\' => i += 1,
+            // As in glob(3), an empty pair is left alone.
+            b'{' if open.is_none() && pattern.get(i + 1) == Some(&b'}') => i += 1,
+            b'{' => {
+                depth += 1;
+                open = open.or(Some(i));
+            }
+            b',' if depth == 1 => commas.push(i),
+            b'}' if depth > 0 => {
+                depth -= 1;
+                if depth == 0 {
+                    return open.map(|open| (open, i, commas));
+                }
+            }
+            _ => {}
+        }
+        i += 1;
+    }
+    None
+}
+
+/// Whether a pattern has anything in it that is not itself.
+#[must_use]
+pub fn is_pattern(path: &Path) -> bool {
+    let bytes = path.as_os_str().as_bytes();
+    bytes.iter().any(|byte| b"*?[{\\".contains(byte))
+}
+
+/// The part of a pattern before its first component with a wildcard.
+#[must_use]
+pub fn plain_part(pattern: &Path) -> PathBuf {
+    let bytes = pattern.as_os_str().as_bytes();
+    let Some(wild) = bytes.iter().position(|byte| b"*?[{\\".contains(byte)) else {
+        return pattern.to_owned();
+    };
+    let end = bytes[..wild].iter().rposition(|byte| *byte == b'/');
+    let plain = &bytes[..end.unwrap_or(0).max(1).min(bytes.len())];
+    PathBuf::from(std::ffi::OsString::from_vec(plain.to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_match_as_fnmatch_has_it() {
+        for (pattern, text, holds) in [
+            ("", "", true),
+            ("", "a", false),
+            ("a", "", false),
+            ("*", "", true),
+            ("*", "a/.b", true),
+            ("**", "abc", true),
+            ("a*c", "abbbc", true),
+            ("a*c", "abbb", false),
+            ("a*b*c", "aXbYbZc", true),
+            ("*.socket", "x.socket.socket", true),
+            ("a?c", "abc", true),
+            ("a?c", "ac", false),
+            ("[abc]", "b", true),
+            ("[!abc]", "b", false),
+            ("[^abc]", "d", true),
+            ("[a-c]x", "bx", true),
+            ("[a-c]x", "dx", false),
+            ("[]a]", "]", true),
+            ("[!]a]", "]", false),
+            ("[a-]", "-", true),
+            ("[[:digit:]]*", "6.1", true),
+            ("[[:alpha:][:digit:]_]", "_", true),
+            ("[[:upper:]]", "a", false),
+            ("[abc", "[abc", true),
+            ("[abc", "a", false),
+            ("\\*", "*", true),
+            ("\\*", "a", false),
+            ("[\\]]", "]", true),
+            ("a\\", "a\\", false),
+            ("6.*", "6.18.44", true),
+        ] {
+            let found = matches(pattern.as_bytes(), text.as_bytes(), false);
+            assert_eq!(found, holds, "{pattern} {text}");
+        }
+        assert!(matches(b"BUILD-[A-Z]*", b"build-x1", true));
+        assert!(!matches(b"BUILD", b"build", false));
+        // Many stars in a long text are no work without end.
+        assert!(!matches(&b"*a".repeat(200), &[b'b'; 20_000], false));
+    }
+
+    #[test]
+    fn paths_match_as_glob_has_it() {
+        let place = tempfile::tempdir().unwrap();
+        let root = place.path();
+        fs::create_dir_all(root.join("a/sub")).unwrap();
+        fs::create_dir_all(root.join("b/.hidden")).unwrap();
+        fs::write(root.join("b/x*y"), "").unwrap();
+        std::os::unix::fs::symlink("nowhere", root.join("dangling")).unwrap();
+        for (pattern, found) in [
+            ("a", Some("a")),
+            ("?", Some("")),
+            ("a/*", Some("a/sub")),
+            ("*/sub", Some("a/sub")),
+            ("*/*/*", None),
+            ("b/*h*", None),
+            ("b/.h*", Some("b/.hidden")),
+            ("b/x\\*y", Some("b/x*y")),
+            ("dang*", Some("dangling")),
+            ("{c,b}/x?y", Some("b/x*y")),
+            ("{a/{nothing,sub},c}", Some("a/sub")),
+            ("a/s*/", Some("a/sub")),
+            ("b/x*/", None),
+            ("c*", None),
+        ] {
+            let wanted = found.map(|found| root.join(found));
+            let path = first(&root.join(pattern));
+            if found == Some("") {
+                assert!(path.is_some(), "{pattern}");
+            } else {
+                assert_eq!(path, wanted, "{pattern}");
+            }
+        }
+        assert_eq!(first(Path::new("relative*")), None);
+        assert_eq!(first(Path::new("/")), Some(PathBuf::from("/")));
+    }
+
+    #[test]
+    fn the_plain_part_ends_before_the_first_wildcard() {
+        for (pattern, plain) in [
+            ("/srv/in/*.csv", "/srv/in"),
+            ("/srv/*/go", "/srv"),
+            ("/*", "/"),
+            ("/srv/in", "/srv/in"),
+        ] {
+            assert_eq!(plain_part(Path::new(pattern)), Path::new(plain));
+        }
+        assert!(is_pattern(Path::new("/{a,b}")));
+        assert!(!is_pattern(Path::new("/a")));
+    }
+}
