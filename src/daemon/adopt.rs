@@ -25,7 +25,9 @@ impl Daemon {
     pub(super) fn adopt(&mut self, units: Vec<(UnitName, Kept)>, inherited: &mut Inherited) {
         self.adopting = true;
         self.await_obituaries();
+        self.adopt_stored(inherited);
         for (unit, kept) in units {
+            self.adopt_listening(&unit, inherited);
             self.adopt_unit(&unit, kept, inherited);
         }
         self.adopting = false;
@@ -44,6 +46,16 @@ impl Daemon {
         let effects = self.engine.resume(clock::now());
         for effect in effects {
             self.perform(effect);
+        }
+    }
+
+    /// The sockets that a socket unit had open, in their order.
+    fn adopt_listening(&mut self, unit: &UnitName, inherited: &mut Inherited) {
+        let sockets: Vec<OwnedFd> = (0..)
+            .map_while(|index| inherited.remove(&format!("listen-{index}.{unit}")))
+            .collect();
+        if !sockets.is_empty() {
+            self.adopt_sockets(unit, sockets);
         }
     }
 

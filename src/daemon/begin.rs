@@ -109,8 +109,13 @@ async fn live(places: Places, mut inherited: Inherited) -> Result<ExitCode, Stri
             states.push((definition, state));
         }
     }
-    let engine = Engine::restore(left.counters, states);
     let seed = seed(&places.runtime)?;
+    let mut counters = left.counters;
+    if counters.startup == 0 {
+        counters.startup = clock::now().monotonic;
+        counters.seed = u64::from_ne_bytes(*seed.first_chunk().unwrap_or(&[0; 8]));
+    }
+    let engine = Engine::restore(counters, states);
     let generation = generation(&places.runtime);
 
     let output = Output::start(heard).map_err(say("start the output thread"))?;
@@ -125,6 +130,7 @@ async fn live(places: Places, mut inherited: Inherited) -> Result<ExitCode, Stri
         sweeper: Sweeper::start(&[&places.runtime, &places.state])
             .map_err(say("empty the trash"))?,
         oom_score_adjust,
+        conditions: crate::sys::condition::facts(std::env::vars_os()),
     };
     let hands = Hands::start(workshop, done).map_err(say("start the hands"))?;
     let publisher = Publisher::new();
@@ -136,6 +142,8 @@ async fn live(places: Places, mut inherited: Inherited) -> Result<ExitCode, Stri
         engine,
         held: HashMap::new(),
         agents: HashMap::new(),
+        attending: super::attend::Attending::default(),
+        stored: HashMap::new(),
         processes: BTreeMap::new(),
         timers: BTreeSet::new(),
         looks: HashMap::new(),
@@ -168,6 +176,7 @@ async fn live(places: Places, mut inherited: Inherited) -> Result<ExitCode, Stri
     };
     daemon.adopt(kept, &mut inherited);
     drop(inherited);
+    daemon.watch_clock();
     tasks(&daemon, &occurrences)?;
     doors(listeners, &tree, publisher, &occurrences)?;
     if let Some(store) = &daemon.store

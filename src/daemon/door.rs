@@ -222,6 +222,8 @@ impl Daemon {
     /// The unit is gone from the engine.
     pub(super) fn forget(&mut self, unit: &UnitName) {
         self.agents.remove(unit);
+        self.close(unit);
+        self.forget_stored(unit, true);
         self.recorded.remove(unit);
         self.library.forget(unit);
         self.drop_snapshot(unit);

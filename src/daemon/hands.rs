@@ -13,16 +13,19 @@ use std::sync::mpsc as std_mpsc;
 
 use tokio::sync::mpsc;
 
-use crate::daemon::prepare;
 use crate::daemon::sweep::Sweeper;
 use crate::daemon::users::Users;
+use crate::daemon::{open, prepare};
 use crate::engine::event::{Role, SpawnId};
 use crate::name::UnitName;
 use crate::place::Places;
 use crate::plan::{Failure, Host};
 use crate::sys::cgroup::Tree;
+use crate::sys::condition;
+use crate::sys::paths::PathWatch;
 use crate::sys::process::{Child, StageImage};
-use crate::unit::Unit;
+use crate::unit::condition::first_unmet;
+use crate::unit::{Condition, Unit};
 
 /// What the hands need for every start.
 #[derive(Debug)]
@@ -35,6 +38,8 @@ pub(crate) struct Workshop {
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) notify_socket: PathBuf,
     pub(crate) sweeper: Sweeper,
+    /// What conditions are held against.
+    pub(crate) conditions: condition::Facts,
     /// What units get for `oom_score_adj`, where ours is lower.
     pub(crate) oom_score_adjust: Option<i32>,
 }
@@ -44,6 +49,14 @@ pub(crate) struct Workshop {
 pub(crate) enum Order {
     /// Start a process.
     Start(Box<Start>),
+    /// Look at the unit's conditions.
+    Check(Arc<Unit>),
+    /// Open what a socket unit listens on, watch what a path unit watches, read a timer's stamp.
+    Open(Arc<Unit>),
+    /// Remove the sockets of a socket unit from the file system.
+    Close(Arc<Unit>),
+    /// Keep the time of a persistent timer's elapse, in microseconds since 1970.
+    Stamp { unit: UnitName, at: u64 },
     /// The unit has ended: remove what was made for it.
     Release {
         unit: UnitName,
@@ -64,6 +77,10 @@ pub(crate) struct Start {
     pub(crate) session: String,
     /// That session exists at the runtime.
     pub(crate) begun: bool,
+    /// What the supervisor tells the process in its environment.
+    pub(crate) told: Vec<(String, String)>,
+    /// Descriptors for it, with their names.
+    pub(crate) passed: Vec<(String, OwnedFd)>,
     /// Write ends of the invocation's output pipes; `None`: make them.
     pub(crate) output: Option<(OwnedFd, OwnedFd)>,
     /// The MCP socket is there already.
@@ -121,11 +138,30 @@ pub(crate) enum Done {
         role: Role,
         result: Result<Box<Born>, Box<Failure>>,
     },
+    /// Of [`Order::Check`].
+    Checked {
+        unit: UnitName,
+        unmet: Option<Condition>,
+    },
+    /// Of [`Order::Open`].
+    Opened {
+        unit: UnitName,
+        result: Box<Result<Opened, Failure>>,
+    },
     /// Of [`Order::Release`], with what could not be removed.
     Released {
         unit: UnitName,
         problems: Vec<String>,
     },
+}
+
+/// What is open for a socket, path or timer unit.
+#[derive(Debug, Default)]
+pub(crate) struct Opened {
+    pub(crate) sockets: Vec<OwnedFd>,
+    pub(crate) watch: Option<PathWatch>,
+    /// When a persistent timer last elapsed, in microseconds since 1970.
+    pub(crate) stamp: Option<u64>,
 }
 
 /// The loop's end.
@@ -171,6 +207,27 @@ fn work(
                     result,
                 }
             }
+            Order::Check(unit) => {
+                let unmet = first_unmet(&unit.conditions, |condition| {
+                    condition::holds(condition, &workshop.conditions)
+                });
+                Done::Checked {
+                    unmet: unmet.cloned(),
+                    unit: unit.name.clone(),
+                }
+            }
+            Order::Open(unit) => Done::Opened {
+                result: Box::new(open::open(workshop, &unit)),
+                unit: unit.name.clone(),
+            },
+            Order::Close(unit) => Done::Released {
+                problems: open::close(&unit),
+                unit: unit.name.clone(),
+            },
+            Order::Stamp { unit, at } => Done::Released {
+                problems: open::stamp(&workshop.places.state, &unit, at),
+                unit,
+            },
             Order::Release {
                 unit,
                 runtime_directories,

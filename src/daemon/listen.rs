@@ -1,6 +1,5 @@
-//! What the kernel, the keeper and the units tell: cgroup events, obituaries, notifications.
+//! What the kernel and the keeper tell: cgroup events, obituaries.
 
-use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -12,16 +11,10 @@ use crate::name::UnitName;
 use crate::sys::cgroup::Group;
 use crate::sys::process::status_of;
 use crate::sys::user::own_uid;
-use crate::sys::{clock, notify, socket};
+use crate::sys::{clock, socket};
 
 /// Without cgroups: between two looks for what is left of a unit that is being killed.
 const HUNT: Duration = Duration::from_millis(20);
-/// Notifications read before others have their turn.
-const NOTIFICATIONS: usize = 64;
-/// Longest `STATUS=` that is kept.
-const STATUS_MAX: usize = 256;
-/// Microseconds between two status texts of a unit.
-const STATUS_PAUSE: u64 = 200_000;
 /// How long the keeper may take to answer, in milliseconds.
 const SYNC_MAX: u16 = 2_000;
 /// Pauses between looks at a group of which something is awaited, in microseconds: longer than the
@@ -82,8 +75,9 @@ impl Daemon {
             return;
         };
         let Some(group) = held.group.as_ref() else {
-            if held.emptying && !busy && held.starting == 0 {
+            if (held.emptying || held.sweeping) && !busy && held.starting == 0 {
                 held.emptying = false;
+                held.sweeping = false;
                 self.feed(Event::Emptied { unit: unit.clone() });
             }
             return;
@@ -100,8 +94,13 @@ impl Daemon {
                 Event::Thawed { unit: unit.clone() }
             });
         }
-        if held.emptying && !busy && held.starting == 0 && matches!(group.populated(), Ok(false)) {
+        if (held.emptying || held.sweeping)
+            && !busy
+            && held.starting == 0
+            && matches!(group.populated(), Ok(false))
+        {
             held.emptying = false;
+            held.sweeping = false;
             events.push(Event::Emptied { unit: unit.clone() });
         }
         self.queue.extend(events);
@@ -171,7 +170,7 @@ impl Daemon {
     fn awaits_group(&self, unit: &UnitName) -> bool {
         self.held
             .get(unit)
-            .is_some_and(|held| held.freezing.is_some() || held.emptying)
+            .is_some_and(|held| held.freezing.is_some() || held.emptying || held.sweeping)
     }
 
     pub(super) fn kill_group(&mut self, unit: &UnitName) {
@@ -297,147 +296,8 @@ impl Daemon {
             status_of(self.obituaries.swap_remove(position).status)
         })
     }
-
-    fn unit_of_sender(&self, sender: &notify::Sender) -> Option<UnitName> {
-        let pid = sender.pid;
-        let unit = match self.tree.unit_of_pid(pid) {
-            Ok(unit) => unit,
-            // Without cgroups only what we started ourselves is known for sure: until it is reaped
-            // its number is nobody else's.
-            Err(error) if error.kind() == std::io::ErrorKind::Unsupported => self
-                .processes
-                .values()
-                .find(|process| process.pid == pid && process.ended.is_none())
-                .map(|process| process.unit.clone()),
-            Err(_) => None,
-        };
-        // In this order: the number is its own now, so it was when its cgroup was read.
-        unit.filter(|_| sender.is_there())
-    }
-
-    /// Notifications of units (sd_notify(3)); the sender is who the kernel says.
-    pub(super) fn read_notifications(&mut self) {
-        // However often a unit says it, it is told once: what is said a thousand times over must
-        // not cost a thousand events.
-        let mut said: BTreeMap<UnitName, Said> = BTreeMap::new();
-        let mut more = true;
-        for _ in 0..NOTIFICATIONS {
-            match notify::receive(self.notify.as_fd()) {
-                Ok(Some((text, sender))) => {
-                    if let Some(unit) = self.unit_of_sender(&sender) {
-                        said.entry(unit).or_default().hear(&text);
-                    }
-                }
-                Ok(None) => {
-                    more = false;
-                    break;
-                }
-                Err(error) => {
-                    tracing::warn!("cannot read a notification: {error}");
-                    more = false;
-                    break;
-                }
-            }
-        }
-        for (unit, said) in said {
-            if let Some(status) = said.status {
-                self.note_status(&unit, &status);
-            }
-            if said.ready {
-                self.feed(Event::Notified {
-                    unit,
-                    notice: crate::engine::event::Notice::Ready,
-                });
-            }
-        }
-        if more {
-            // Let others have their turn first.
-            let _ = self.occurrences.try_send(Occurrence::Notified);
-        }
-    }
-}
-
-impl Daemon {
-    /// Keeps the newest status text; the engine, and with it every subscriber, hears of a few in
-    /// a second at most.
-    fn note_status(&mut self, unit: &UnitName, status: &str) {
-        let Some(held) = self.held.get_mut(unit) else {
-            return;
-        };
-        let printable = status.chars().filter(|c| !c.is_control());
-        if held
-            .status
-            .replace(printable.take(STATUS_MAX).collect())
-            .is_some()
-        {
-            return;
-        }
-        let wait = held
-            .status_at
-            .saturating_add(STATUS_PAUSE)
-            .saturating_sub(clock::now().monotonic);
-        if wait == 0 {
-            return self.take_status(unit);
-        }
-        let (unit, sender) = (unit.clone(), self.occurrences.clone());
-        tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_micros(wait)).await;
-            let _ = sender.send(Occurrence::Status(unit)).await;
-        });
-    }
-
-    pub(super) fn take_status(&mut self, unit: &UnitName) {
-        let now = clock::now().monotonic;
-        if let Some(held) = self.held.get_mut(unit)
-            && let Some(text) = held.status.take()
-        {
-            held.status_at = now;
-            let unit = unit.clone();
-            self.feed(Event::StatusText { unit, text });
-        }
-    }
-}
-
-/// What a unit said in one reading.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Said {
-    ready: bool,
-    /// The last status text.
-    status: Option<String>,
-}
-
-impl Said {
-    fn hear(&mut self, text: &[u8]) {
-        for line in String::from_utf8_lossy(text).lines() {
-            match line.split_once('=') {
-                Some(("READY", "1")) => self.ready = true,
-                Some(("STATUS", status)) => self.status = Some(status.to_owned()),
-                _ => {}
-            }
-        }
-    }
 }
 
 fn is_of(obituary: &Obituary, pid: u32, start_time: u64) -> bool {
     obituary.pid == pid && obituary.start == start_time
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_said_over_and_over_is_heard_once() {
-        let mut said = Said::default();
-        said.hear("READY=1\nSTATUS=a\n".repeat(500).as_bytes());
-        said.hear(b"STATUS=b=c\nREADY=0\nX=1\nrubbish");
-        let status = Some("b=c".to_owned());
-        assert_eq!(
-            said,
-            Said {
-                ready: true,
-                status
-            }
-        );
-    }
 }

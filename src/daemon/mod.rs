@@ -53,7 +53,10 @@ mod journal;
 mod lifeline;
 mod listen;
 mod load;
+mod notify;
+mod open;
 mod output;
+mod passed;
 mod perform;
 mod prepare;
 mod record;
@@ -89,6 +92,19 @@ enum Occurrence {
     Notified,
     /// The alarm rang.
     Alarm,
+    /// A watched socket or path of this unit has something.
+    Trigger(UnitName),
+    /// Something happened around this unit's PID file.
+    PidFile(UnitName),
+    /// A name on the bus has an owner, or none; or it cannot be watched.
+    BusName {
+        unit: UnitName,
+        owned: Result<bool, String>,
+    },
+    /// The clock of the day jumped.
+    ClockJumped,
+    /// Something happened around the local time zone.
+    ZoneChanged,
     /// This unit's status text may be taken now.
     Status(UnitName),
     /// SIGTERM: stop everything and end.
@@ -142,6 +158,8 @@ struct Held {
     freezing: Option<bool>,
     /// Kill was asked; the empty group has not been told to the engine.
     emptying: bool,
+    /// As soon as the group is empty, the engine is to be told; but nobody is killed for it.
+    sweeping: bool,
     /// The group was emptied by force since it was made: nobody can be born into it any more on
     /// some kernels (see [`crate::sys::process::start`]).
     killed: bool,
@@ -171,6 +189,9 @@ struct Daemon {
     /// Definitions as the engine has them, for facts and starts.
     held: HashMap<UnitName, Held>,
     agents: HashMap<UnitName, Agent>,
+    attending: attend::Attending,
+    /// Descriptors that units left with us (`FDSTORE=1`), by name.
+    stored: HashMap<UnitName, Vec<(String, OwnedFd)>>,
     processes: BTreeMap<SpawnId, Process>,
     timers: BTreeSet<(u64, TimerId)>,
     /// Groups that are to be looked at again.
@@ -284,6 +305,11 @@ impl Daemon {
             }
             Occurrence::Keeper => self.read_obituaries(),
             Occurrence::Notified => self.read_notifications(),
+            Occurrence::Trigger(unit) => self.trigger(&unit),
+            Occurrence::PidFile(unit) => self.look_at_pid_file(&unit),
+            Occurrence::BusName { unit, owned } => self.take_bus_name(unit, owned),
+            Occurrence::ClockJumped => self.clock_jumped(),
+            Occurrence::ZoneChanged => self.zone_changed(),
             Occurrence::Status(unit) => self.take_status(&unit),
             Occurrence::Alarm => self.ring(),
             Occurrence::Terminate => self.stop_everything(),

@@ -173,8 +173,20 @@ impl Daemon {
             },
             _ => None,
         };
-        let agent = self.agents.entry(unit.clone()).or_default();
         let main = matches!(role, Role::Main(_));
+        let passed = if main { self.passed(unit) } else { Ok(vec![]) };
+        let passed = match passed {
+            Ok(passed) => passed,
+            Err(error) => {
+                let failure = super::prepare::broke("pipe", "cannot copy a descriptor")(error);
+                return self.fail_spawn(unit.clone(), spawn, failure);
+            }
+        };
+        let told = self.told(unit, role);
+        let Some(held) = self.held.get(unit) else {
+            return;
+        };
+        let agent = self.agents.entry(unit.clone()).or_default();
         if structured && main && (!(resume && agent.begun) || agent.session.is_none()) {
             // A start is a new session; a restart continues the old one. The commands before and
             // after the main process have none, and leave that of the main process alone.
@@ -192,6 +204,8 @@ impl Daemon {
             resume,
             session: agent.session.clone().unwrap_or_default(),
             begun: agent.begun,
+            told,
+            passed,
             output,
             listening: held.listener.is_some(),
             grouped: held.group.is_some(),
@@ -222,6 +236,8 @@ impl Daemon {
                 self.look_at_group(&unit);
                 self.fail_spawn(unit, spawn, *failure);
             }
+            Done::Checked { unit, unmet } => self.take_checked(unit, unmet),
+            Done::Opened { unit, result } => self.take_opened(unit, *result),
             Done::Released { unit, problems } => {
                 for problem in problems {
                     self.say(&unit, &problem);
@@ -301,7 +317,12 @@ impl Daemon {
             self.feed(Event::Emptied { unit: unit.clone() });
             return;
         };
-        held.emptying = true;
+        held.sweeping = true;
+        // Where nothing tells when it is empty, what is left cannot be waited for.
+        let deaf = held.group.as_ref().is_some_and(|group| !group.tells());
+        if deaf && !signals.is_empty() {
+            return self.kill_all(unit);
+        }
         let empty = held
             .group
             .as_ref()
@@ -399,6 +420,8 @@ impl Daemon {
     }
 
     fn release(&mut self, unit: &UnitName) {
+        self.close(unit);
+        self.forget_stored(unit, false);
         let Some(held) = self.held.remove(unit) else {
             return;
         };

@@ -92,6 +92,8 @@ pub(crate) fn start(workshop: &Workshop, users: &mut Users, order: Start) -> Res
     assignment.open_files = limits::get("NOFILE").ok().map(|(_, hard)| hard);
     assignment.oom_score_adjust = workshop.oom_score_adjust;
     environment(workshop, unit, &mut assignment)?;
+    assignment.told = order.told.clone();
+    assignment.passed = order.passed.iter().map(|(name, _)| name.clone()).collect();
 
     let cgroup = workshop.tree.group(&unit.name);
     if !order.grouped {
@@ -188,6 +190,7 @@ pub(crate) fn start(workshop: &Workshop, users: &mut Users, order: Start) -> Res
         passed.push(out);
         passed.push(err);
     }
+    passed.extend(order.passed.into_iter().map(|(_, fd)| fd));
     let borrowed: Vec<BorrowedFd<'_>> = passed.iter().map(AsFd::as_fd).collect();
     let (child, report) = process::start(
         &workshop.stage,

@@ -403,6 +403,15 @@ impl Engine {
         self.graph.required_by(unit)
     }
 
+    /// The number that a forking service's main process gets, while it is looked for.
+    #[must_use]
+    pub fn awaits_main(&self, unit: &UnitName) -> Option<SpawnId> {
+        match self.records.get(unit)?.core.state {
+            State::Seeking { spawn, .. } => Some(spawn),
+            _ => None,
+        }
+    }
+
     /// The main process of a unit, asked for or alive.
     #[must_use]
     pub fn main_spawn(&self, unit: &UnitName) -> Option<SpawnId> {

@@ -22,13 +22,6 @@ pub(super) struct Move {
     pub(super) unexpected: bool,
 }
 
-const fn is_up(state: ActiveState) -> bool {
-    matches!(
-        state,
-        ActiveState::Active | ActiveState::Activating | ActiveState::Reloading
-    )
-}
-
 const fn is_down(state: ActiveState) -> bool {
     matches!(state, ActiveState::Inactive | ActiveState::Failed)
 }
@@ -52,7 +45,7 @@ impl Engine {
             for trigger in self.graph.triggered_by(&unit) {
                 self.trigger_notified(now, &trigger, &unit);
             }
-            if unexpected && is_up(from) && !is_up(to) {
+            if unexpected && from.is_up() && !to.is_up() {
                 for other in self.graph.stopped_with(&unit) {
                     self.stop_quietly(now, &other, &format!("{unit} ended"));
                 }
@@ -136,7 +129,7 @@ impl Engine {
         let missing = record.unit.relations.binds_to.iter().find(|other| {
             self.records
                 .get(*other)
-                .is_none_or(|other| other.core.job.is_none() && !is_up(other.core.state.active()))
+                .is_none_or(|other| other.core.job.is_none() && !other.core.state.active().is_up())
         });
         if let Some(missing) = missing.cloned() {
             self.stop_quietly(
@@ -178,7 +171,7 @@ impl Engine {
         }
         let needed = self.graph.needed_by(unit).any(|other| {
             self.records.get(other).is_some_and(|other| {
-                is_up(other.core.state.active())
+                other.core.state.active().is_up()
                     || other.core.job.is_some_and(|job| job.kind != JobType::Stop)
             })
         });

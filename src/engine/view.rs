@@ -32,6 +32,12 @@ pub enum ActiveState {
 }
 
 impl ActiveState {
+    /// Whether it is active or about to be.
+    #[must_use]
+    pub const fn is_up(self) -> bool {
+        matches!(self, Self::Active | Self::Reloading | Self::Activating)
+    }
+
     /// systemd's word.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -78,6 +78,7 @@ pub fn compile(
     let launched = (unit.agent.is_some() && matches!(role, Role::Main(_))).then_some(launch);
     let terminal = launched.is_some() && unit.agent.as_ref().is_some_and(|agent| agent.terminal);
     let privileged = is_privileged(unit, role);
+    let elevated = is_elevated(unit, role);
     let environment = environment::compose(
         unit,
         launched,
@@ -102,6 +103,7 @@ pub fn compile(
         assignment,
         agent: unit.agent.is_some(),
         privileged,
+        elevated,
     };
     let stdio = Stdio {
         input: !terminal && launched.is_some_and(|launch| launch.input),
@@ -116,6 +118,7 @@ pub fn compile(
         program,
         argv,
         environment,
+        passed: assignment.passed.len(),
     })
 }
 
@@ -167,6 +170,12 @@ pub fn command_of(unit: &Unit, role: Role) -> Option<&Command> {
 pub(super) fn is_privileged(unit: &Unit, role: Role) -> bool {
     let runs = unit.agent.is_some() && matches!(role, Role::Main(_));
     !runs && command_of(unit, role).is_some_and(|command| command.privileged)
+}
+
+/// Whether a process keeps the manager's own user inside the unit's sandbox (`!`).
+fn is_elevated(unit: &Unit, role: Role) -> bool {
+    let runs = unit.agent.is_some() && matches!(role, Role::Main(_));
+    !runs && command_of(unit, role).is_some_and(|command| command.elevated)
 }
 
 fn program(unit: &Unit, command: &Command, places: &Assignment) -> Result<PathBuf, PlanError> {
@@ -267,6 +276,7 @@ struct Confinement<'a> {
     assignment: &'a Assignment,
     agent: bool,
     privileged: bool,
+    elevated: bool,
 }
 
 impl Confinement<'_> {
@@ -291,12 +301,14 @@ impl Confinement<'_> {
         }
         let confined = ruleset.is_some();
         steps.extend(ruleset.map(Step::Ruleset));
-        steps.push(Step::Ids {
-            uid: self.assignment.uid,
-            gid: self.assignment.gid,
-            groups: self.assignment.groups.clone(),
-        });
-        steps.extend(self.capabilities());
+        if !self.elevated {
+            steps.push(Step::Ids {
+                uid: self.assignment.uid,
+                gid: self.assignment.gid,
+                groups: self.assignment.groups.clone(),
+            });
+            steps.extend(self.capabilities());
+        }
         steps.push(directory);
         // Landlock demands it of everyone without CAP_SYS_ADMIN.
         if self.agent

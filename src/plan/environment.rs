@@ -79,6 +79,12 @@ pub(super) fn compose(
             None => all.remove(name),
         };
     }
+    if !assignment.passed.is_empty() {
+        let count = assignment.passed.len().to_string();
+        all.insert("LISTEN_FDS".to_owned(), count);
+        all.insert("LISTEN_FDNAMES".to_owned(), assignment.passed.join(":"));
+    }
+    all.extend(assignment.told.iter().cloned());
     all
 }
 

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 /// Version of the plan's form; stage and daemon are the same binary, so a difference is a bug (or
 /// an upgrade in the wrong moment) and is refused.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Everything the stage does, in order. It travels over the stage's fd 0, never in argv or the
 /// environment; descriptors travel beside it (`SCM_RIGHTS`) in the order of [`Stdio`]'s fields.
@@ -40,6 +40,10 @@ pub struct ExecPlan {
     pub argv: Vec<String>,
     /// The whole environment; nothing else gets in.
     pub environment: Vec<(String, String)>,
+    /// Descriptors that follow those of [`Stdio`] and become 3 and on (sd_listen_fds(3)); with any
+    /// of them the stage sets `LISTEN_PID` to its own number.
+    #[serde(default)]
+    pub passed: usize,
     /// The steps, in the order of [`StepName`].
     pub steps: Vec<Step>,
 }
@@ -280,4 +284,8 @@ pub struct Assignment {
     pub passed_environment: Vec<(String, String)>,
     /// What stands in the files of `EnvironmentFile=`.
     pub file_environment: Vec<(String, String)>,
+    /// What the supervisor tells this process (`MAINPID`, `SERVICE_RESULT` …); nothing overrides it.
+    pub told: Vec<(String, String)>,
+    /// Names of the descriptors that are passed on (`LISTEN_FDNAMES`), in their order.
+    pub passed: Vec<String>,
 }

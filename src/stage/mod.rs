@@ -44,7 +44,8 @@ pub fn main() -> ExitCode {
         Ok((plan, fds)) => {
             let mut stage = Stage::new(report.as_fd(), &plan, fds);
             let (failure, step) = stage.run(&plan);
-            (failure, step.exit_code())
+            tell(stage.report(), &Report::Failed(failure));
+            return ExitCode::from(step.exit_code());
         }
     };
     tell(report.as_fd(), &Report::Failed(failure));
@@ -54,6 +55,8 @@ pub fn main() -> ExitCode {
 /// What the steps leave for one another.
 struct Stage<'a> {
     report: std::os::fd::BorrowedFd<'a>,
+    /// Where the report's socket went when its number was needed.
+    moved: Option<OwnedFd>,
     /// What came with the plan and is not used yet, in order.
     fds: std::collections::VecDeque<OwnedFd>,
     /// Built by the ruleset step, entered by the Landlock step.
@@ -67,11 +70,16 @@ impl<'a> Stage<'a> {
     fn new(report: std::os::fd::BorrowedFd<'a>, plan: &ExecPlan, fds: Vec<OwnedFd>) -> Self {
         Self {
             report,
+            moved: None,
             fds: fds.into(),
             prepared: None,
             enforcement: Enforcement::default(),
             no_new_privileges: plan.steps.contains(&Step::NoNewPrivileges),
         }
+    }
+
+    fn report(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.moved.as_ref().map_or(self.report, AsFd::as_fd)
     }
 
     /// All steps; comes back with the one that failed.

@@ -124,8 +124,20 @@ impl Stage<'_> {
     /// Says what is in force and goes; only failure comes back.
     pub(super) fn exec(&mut self, plan: &ExecPlan) -> Refusal {
         let enforcement = std::mem::take(&mut self.enforcement);
-        tell(self.report, &Report::Confined(enforcement));
-        let error = identity::execute(&plan.program, &plan.argv, &plan.environment);
+        let mut environment = plan.environment.clone();
+        if plan.passed > 0 {
+            if self.fds.len() != plan.passed {
+                return Refusal::new("not every descriptor that is to be passed on is there");
+            }
+            environment.push(("LISTEN_PID".to_owned(), std::process::id().to_string()));
+            let fds = std::mem::take(&mut self.fds).into();
+            match descriptor::pass(fds, self.report) {
+                Ok(report) => self.moved = Some(report),
+                Err(error) => return Refusal::system("descriptors to be passed on", &error),
+            }
+        }
+        tell(self.report(), &Report::Confined(enforcement));
+        let error = identity::execute(&plan.program, &plan.argv, &environment);
         let refusal = Refusal::system(format_args!("program {}", plan.program.display()), &error);
         match error.kind() {
             io::ErrorKind::NotFound if plan.program.exists() => {

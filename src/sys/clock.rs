@@ -34,6 +34,53 @@ fn microseconds(clock: ClockId) -> u64 {
     })
 }
 
+/// How far `CLOCK_BOOTTIME` is ahead of `CLOCK_MONOTONIC`, in microseconds: what the machine has
+/// been suspended for. Others tell times on the latter.
+#[must_use]
+pub fn suspended() -> u64 {
+    let boot = microseconds(ClockId::CLOCK_BOOTTIME);
+    boot.saturating_sub(microseconds(ClockId::CLOCK_MONOTONIC))
+}
+
+/// Tells when the clock of the day is set (timerfd_create(2), `TFD_TIMER_CANCEL_ON_SET`); it never
+/// rings.
+#[derive(Debug)]
+pub struct Jumps(TimerFd);
+
+impl Jumps {
+    /// # Errors
+    /// EMFILE, ENFILE.
+    pub fn new() -> io::Result<Self> {
+        let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
+        let jumps = Self(TimerFd::new(TimerClock::CLOCK_REALTIME, flags)?);
+        jumps.arm()?;
+        Ok(jumps)
+    }
+
+    fn arm(&self) -> io::Result<()> {
+        // As far away as the kernel takes it.
+        let never = TimeSpec::from_duration(Duration::from_secs(i64::MAX as u64 / 4_000_000_000));
+        let flags =
+            TimerSetTimeFlags::TFD_TIMER_ABSTIME | TimerSetTimeFlags::TFD_TIMER_CANCEL_ON_SET;
+        Ok(self.0.set(Expiration::OneShot(never), flags)?)
+    }
+
+    /// Whether there was a jump since the last time it was asked.
+    #[must_use]
+    pub fn take(&self) -> bool {
+        let mut count = [0; 8];
+        let jumped = nix::unistd::read(&self.0, &mut count) == Err(nix::errno::Errno::ECANCELED);
+        let _ = self.arm();
+        jumped
+    }
+}
+
+impl AsFd for Jumps {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 /// One timer on `CLOCK_BOOTTIME`, the clock of every duration here; it counts suspended time.
 #[derive(Debug)]
 pub struct Alarm(TimerFd);

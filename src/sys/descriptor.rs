@@ -97,3 +97,39 @@ pub fn install(fd: impl AsFd, number: u8) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Puts descriptors at 3 and on, in order, blocking and inherited by the program
+/// (sd_listen_fds(3)). Gives back `other`, which must not be at one of these numbers any more.
+///
+/// # Errors
+/// As fcntl(2) and dup3(2).
+#[expect(unsafe_code, reason = "chooses descriptors by number")]
+pub fn pass(fds: Vec<OwnedFd>, other: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    use std::os::fd::{FromRawFd, IntoRawFd};
+    let count = RawFd::try_from(fds.len()).map_err(io::Error::other)?;
+    let away = |fd: BorrowedFd<'_>| -> io::Result<OwnedFd> {
+        let raw = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(3 + count))?;
+        // SAFETY: fcntl has just made it; nobody else has it.
+        Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+    };
+    let other = away(other)?;
+    let aside = fds
+        .iter()
+        .map(|fd| away(fd.as_fd()))
+        .collect::<io::Result<Vec<OwnedFd>>>()?;
+    for fd in fds {
+        // Its number may be one of those that are filled now, where nobody may close it any more.
+        if (3..3 + count).contains(&fd.as_raw_fd()) {
+            let _ = fd.into_raw_fd();
+        }
+    }
+    for (number, fd) in (3..).zip(&aside) {
+        // SAFETY: whatever is at that number was moved away above or belongs to nobody.
+        if unsafe { libc::dup2(fd.as_raw_fd(), number) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
+        fcntl(fd, FcntlArg::F_SETFL(flags - OFlag::O_NONBLOCK))?;
+    }
+    Ok(other)
+}

@@ -94,6 +94,7 @@ struct Word {
     pid: u32,
     /// Outer `None`: this kernel gives none. Inner: the sender was reaped before we read.
     pidfd: Option<Option<OwnedFd>>,
+    descriptors: Vec<OwnedFd>,
 }
 
 impl Word {
@@ -112,10 +113,11 @@ impl Word {
                     (number >= 0).then(|| unsafe { OwnedFd::from_raw_fd(number) })
                 });
             }
-            ControlMessageOwned::ScmRights(unwanted) => {
-                for number in unwanted {
+            ControlMessageOwned::ScmRights(sent) => {
+                for number in sent {
                     // SAFETY: the kernel has just made it for us, and nobody else knows it.
-                    drop(unsafe { OwnedFd::from_raw_fd(*number) });
+                    let descriptor = unsafe { OwnedFd::from_raw_fd(*number) };
+                    self.descriptors.push(descriptor);
                 }
             }
             _ => {}
@@ -123,11 +125,22 @@ impl Word {
     }
 }
 
-/// The next notification and the process that sent it; `None` when there is none now.
+/// One notification.
+#[derive(Debug)]
+pub struct Notification {
+    /// What it says: `KEY=value` lines.
+    pub text: Vec<u8>,
+    /// Who says it.
+    pub sender: Sender,
+    /// What came with it (`FDSTORE=1`, `BARRIER=1`); closed when nobody takes them.
+    pub descriptors: Vec<OwnedFd>,
+}
+
+/// The next notification; `None` when there is none now.
 ///
 /// # Errors
 /// When the socket is broken.
-pub fn receive(fd: BorrowedFd<'_>) -> io::Result<Option<(Vec<u8>, Sender)>> {
+pub fn receive(fd: BorrowedFd<'_>) -> io::Result<Option<Notification>> {
     let mut text = vec![0; MAX_LENGTH];
     // Descriptors of the unit come before the kernel's: without room for all of them they would
     // take the pidfd's place.
@@ -154,7 +167,11 @@ pub fn receive(fd: BorrowedFd<'_>) -> io::Result<Option<(Vec<u8>, Sender)>> {
     let pid = word.pid;
     // Opened by number it is right unless the sender died and its number was reused meanwhile.
     let pidfd = word.pidfd.unwrap_or_else(|| open_pidfd(pid).ok());
-    Ok(Some((text, Sender { pid, pidfd })))
+    Ok(Some(Notification {
+        text,
+        sender: Sender { pid, pidfd },
+        descriptors: word.descriptors,
+    }))
 }
 
 #[cfg(test)]
@@ -174,33 +191,34 @@ mod tests {
             .unwrap()
             .send_to(b"READY=1", &path)
             .unwrap();
-        let (text, sender) = receive(socket.as_fd()).unwrap().unwrap();
+        let told = receive(socket.as_fd()).unwrap().unwrap();
         assert_eq!(
-            (text.as_slice(), sender.pid, sender.is_there()),
+            (
+                told.text.as_slice(),
+                told.sender.pid,
+                told.sender.is_there()
+            ),
             (&b"READY=1"[..], std::process::id(), true)
         );
     }
 
     #[test]
-    fn descriptors_are_closed_and_do_not_hide_the_sender() {
+    fn descriptors_come_along_and_do_not_hide_the_sender() {
         use nix::sys::socket::{ControlMessage, sendmsg};
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("notify");
         let socket = listen(&path).unwrap();
         let line = UnixDatagram::unbound().unwrap();
         line.connect(&path).unwrap();
-        let count = || std::fs::read_dir("/proc/self/fd").unwrap().count();
         for many in [1, DESCRIPTORS_MAX] {
             let sent = vec![line.as_raw_fd(); many];
             let beside = [ControlMessage::ScmRights(&sent)];
             let text = [io::IoSlice::new(b"READY=1")];
             sendmsg::<()>(line.as_raw_fd(), &text, &beside, MsgFlags::empty(), None).unwrap();
-            let before = count();
-            let (_, sender) = receive(socket.as_fd()).unwrap().unwrap();
-            assert!(sender.is_there());
-            assert_eq!(sender.pid, std::process::id());
-            drop(sender);
-            assert_eq!(count(), before);
+            let told = receive(socket.as_fd()).unwrap().unwrap();
+            assert!(told.sender.is_there());
+            assert_eq!(told.sender.pid, std::process::id());
+            assert_eq!(told.descriptors.len(), many);
         }
     }
 
@@ -226,7 +244,7 @@ mod tests {
                 let ended = nix::poll::PollFd::new(pidfd.as_fd(), nix::poll::PollFlags::POLLIN);
                 assert_eq!(nix::poll::poll(&mut [ended], timeout), Ok(1));
             }
-            let (_, sender) = receive(socket.as_fd()).unwrap().unwrap();
+            let sender = receive(socket.as_fd()).unwrap().unwrap().sender;
             assert_eq!(
                 (sender.pid, sender.is_there()),
                 (child.id(), !reaped),

@@ -396,6 +396,7 @@ mod tests {
             program: PathBuf::new(),
             argv: vec![],
             environment: vec![],
+            passed: 0,
             steps: vec![Step::Cgroup {
                 join: vec![first.clone()],
                 expect: None,

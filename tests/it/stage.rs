@@ -74,6 +74,7 @@ fn plan(script: &str) -> ExecPlan {
         program: "/bin/sh".into(),
         argv: ["sh", "-c", script].map(str::to_owned).into(),
         environment: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
+        passed: 0,
         steps: vec![
             Step::Descriptors,
             Step::Stdio(Stdio {

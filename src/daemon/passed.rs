@@ -1,0 +1,153 @@
+//! What goes from one run of a unit to the next, and from the supervisor to a process: stored
+//! descriptors (`FDSTORE=1`), and what a command is told about the main process.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use crate::daemon::Daemon;
+use crate::engine::event::{ExitStatus, Role};
+use crate::engine::view::Outcome;
+use crate::name::UnitName;
+use crate::sys::process::signal_name;
+use crate::unit::Preserve;
+
+/// How the store names what a unit left: by unit first, because a unit's own name may have dots.
+const PREFIX: &str = "fds/";
+
+impl Daemon {
+    /// Keeps descriptors for a unit, as many as it may have.
+    pub(super) fn store_for(&mut self, unit: &UnitName, name: &str, descriptors: Vec<OwnedFd>) {
+        let most = self
+            .engine
+            .definition(unit)
+            .and_then(|unit| unit.service.as_ref())
+            .map_or(0, |service| service.fd_store_max as usize);
+        for descriptor in descriptors {
+            let stored = self.stored.entry(unit.clone()).or_default();
+            if stored.len() >= most {
+                let text = format!(
+                    "left a descriptor named {name}, which is closed: FileDescriptorStoreMax={most}"
+                );
+                self.say(unit, &text);
+                return;
+            }
+            stored.push((name.to_owned(), descriptor));
+        }
+        self.keep_stored(unit);
+    }
+
+    /// Descriptors of that name are not needed any more.
+    pub(super) fn discard_for(&mut self, unit: &UnitName, name: &str) {
+        let Some(old) = self.stored.remove(unit) else {
+            return;
+        };
+        for (index, (name, _)) in old.iter().enumerate() {
+            self.unstore_name(&format!("{PREFIX}{unit}/{index}/{name}"));
+        }
+        let rest = old.into_iter().filter(|(other, _)| other != name);
+        self.stored.insert(unit.clone(), rest.collect());
+        self.keep_stored(unit);
+    }
+
+    /// Leaves what a unit has stored with whoever keeps ours, under numbered names.
+    fn keep_stored(&self, unit: &UnitName) {
+        // The whole is small, and changes seldom.
+        let stored = self.stored.get(unit).map_or(&[][..], Vec::as_slice);
+        for (index, (name, fd)) in stored.iter().enumerate() {
+            let text = format!("{PREFIX}{unit}/{index}/{name}");
+            self.unstore_name(&text);
+            self.store(&text, fd.as_fd());
+        }
+    }
+
+    /// The unit is down, or forgotten.
+    pub(super) fn forget_stored(&mut self, unit: &UnitName, whole: bool) {
+        let keeps = self
+            .engine
+            .definition(unit)
+            .and_then(|unit| unit.service.as_ref())
+            .is_some_and(|service| service.fd_store_preserve == Preserve::Yes);
+        if keeps && !whole {
+            return;
+        }
+        for (index, (name, _)) in self.stored.remove(unit).into_iter().flatten().enumerate() {
+            self.unstore_name(&format!("{PREFIX}{unit}/{index}/{name}"));
+        }
+    }
+
+    /// Takes back what units stored with an earlier daemon; the others are left in `inherited`.
+    pub(super) fn adopt_stored(&mut self, inherited: &mut super::adopt::Inherited) {
+        let mut names: Vec<String> = inherited
+            .keys()
+            .filter(|name| name.starts_with(PREFIX))
+            .cloned()
+            .collect();
+        names.sort();
+        for name in names {
+            let parts: Vec<&str> = name.trim_start_matches(PREFIX).splitn(3, '/').collect();
+            if let [unit, _, own] = parts.as_slice()
+                && let Ok(unit) = unit.parse::<UnitName>()
+                && self.engine.definition(&unit).is_some()
+                && let Some(fd) = inherited.remove(&name)
+            {
+                let stored = self.stored.entry(unit).or_default();
+                stored.push(((*own).to_owned(), fd));
+            } else {
+                inherited.remove(&name);
+                self.unstore_name(&name);
+            }
+        }
+    }
+
+    /// What a process is told in its environment (systemd.exec(5), ENVIRONMENT VARIABLES SET OR
+    /// PROPAGATED BY THE SERVICE MANAGER).
+    pub(super) fn told(&self, unit: &UnitName, role: Role) -> Vec<(String, String)> {
+        let mut told = vec![];
+        let mut tell = |name: &str, value: String| told.push((name.to_owned(), value));
+        let Some(view) = self.engine.view(unit) else {
+            return told;
+        };
+        let service = self
+            .engine
+            .definition(unit)
+            .and_then(|unit| unit.service.as_ref());
+        match role {
+            Role::Main(_) => {
+                if let Some(period) = service.and_then(|service| service.watchdog) {
+                    tell("WATCHDOG_USEC", period.as_micros().to_string());
+                }
+            }
+            Role::Condition(_) | Role::StartPre(_) => {}
+            Role::StartPost(_) | Role::Reload(_) | Role::Stop(_) => {
+                if let Some(pid) = view.main_pid {
+                    tell("MAINPID", pid.to_string());
+                }
+            }
+            Role::StopPost(_) => {}
+        }
+        if matches!(role, Role::Stop(_) | Role::StopPost(_)) {
+            let result = if view.outcome == Outcome::Completed {
+                Outcome::Success
+            } else {
+                view.outcome
+            };
+            tell("SERVICE_RESULT", result.as_str().to_owned());
+            let exit = match view.exit {
+                Some(ExitStatus::Exited(code)) => Some(("exited", code.to_string())),
+                Some(ExitStatus::Killed(signal)) => Some(("killed", short(signal))),
+                Some(ExitStatus::Dumped(signal)) => Some(("dumped", short(signal))),
+                Some(ExitStatus::Unknown) | None => None,
+            };
+            if let Some((code, status)) = exit {
+                tell("EXIT_CODE", code.to_owned());
+                tell("EXIT_STATUS", status);
+            }
+        }
+        told
+    }
+}
+
+/// A signal's name without `SIG`.
+fn short(signal: i32) -> String {
+    let name = signal_name(signal);
+    name.strip_prefix("SIG").unwrap_or(&name).to_owned()
+}
