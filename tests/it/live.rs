@@ -105,7 +105,8 @@ impl Aether {
         self.answering();
     }
 
-    fn environment(&self, command: &mut Command) {
+    /// Lets a program find this Aether.
+    pub(crate) fn environment(&self, command: &mut Command) {
         let root = self.root.path();
         let source = Path::new(env!("CARGO_MANIFEST_DIR"));
         command

@@ -24,6 +24,8 @@ mod live;
 mod model;
 mod stage;
 mod story;
+#[cfg(target_arch = "x86_64")]
+mod systemd;
 mod user;
 #[cfg(target_arch = "x86_64")]
 mod vm;

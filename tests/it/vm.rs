@@ -20,38 +20,15 @@ fn image() -> PathBuf {
     PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
 }
 
-/// Boots with the programs, units and policies and runs `test.sh`; everything the guest printed.
-fn boot(test: &str) -> String {
+/// Boots a guest whose first process is `init` and lets it run `test.sh` out of the directory;
+/// everything the guest printed.
+pub(crate) fn boot(payload: &Path, init: &str) -> String {
     let image = image();
     let place = tempfile::tempdir().unwrap();
-    let payload = place.path().join("payload");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR"));
-    std::fs::create_dir_all(payload.join("bin")).unwrap();
-    for (name, path) in [
-        ("aether-init", env!("CARGO_BIN_EXE_aether-init")),
-        ("aetherd", env!("CARGO_BIN_EXE_aetherd")),
-        ("aetherctl", env!("CARGO_BIN_EXE_aetherctl")),
-        ("aether-hub", env!("CARGO_BIN_EXE_aether-hub")),
-        ("aether-mcp", env!("CARGO_BIN_EXE_aether-mcp")),
-        ("aether-agent", env!("CARGO_BIN_EXE_aether-agent")),
-    ] {
-        std::fs::copy(path, payload.join("bin").join(name)).unwrap();
-    }
-    for directory in ["units", "policies"] {
-        let to = payload.join(directory);
-        std::fs::create_dir(&to).unwrap();
-        for entry in std::fs::read_dir(source.join(directory))
-            .unwrap()
-            .map(Result::unwrap)
-        {
-            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-        }
-    }
-    std::fs::write(payload.join("test.sh"), test).unwrap();
     let disk = place.path().join("payload.img");
     let made = Command::new("mke2fs")
         .args(["-q", "-t", "ext4", "-d"])
-        .arg(&payload)
+        .arg(payload)
         .arg(&disk)
         .arg("1G")
         .status()
@@ -84,10 +61,10 @@ fn boot(test: &str) -> String {
         .arg(image.join("vmlinuz"))
         .arg("-initrd")
         .arg(image.join("initrd"))
-        .args([
-            "-append",
-            "console=ttyS0 root=/dev/vda rw quiet panic=-1 init=/sbin/vm-init",
-        ])
+        .arg("-append")
+        .arg(format!(
+            "console=ttyS0 root=/dev/vda rw quiet panic=-1 init={init}"
+        ))
         // The image is shared by all runs: what a guest writes is thrown away.
         .args(["-drive", &drive(&image.join("root.img"), ",snapshot=on")])
         .args(["-drive", &drive(&disk, "")])
@@ -157,9 +134,39 @@ aetherctl down && echo "VM: down"
 ls -d /sys/fs/cgroup/aether 2>/dev/null || echo "VM: nothing left"
 "#;
 
+/// Boots with the programs, units and policies and runs the script.
+fn boot_with_aether(test: &str) -> String {
+    let place = tempfile::tempdir().unwrap();
+    let payload = place.path();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"));
+    std::fs::create_dir(payload.join("bin")).unwrap();
+    for (name, path) in [
+        ("aether-init", env!("CARGO_BIN_EXE_aether-init")),
+        ("aetherd", env!("CARGO_BIN_EXE_aetherd")),
+        ("aetherctl", env!("CARGO_BIN_EXE_aetherctl")),
+        ("aether-hub", env!("CARGO_BIN_EXE_aether-hub")),
+        ("aether-mcp", env!("CARGO_BIN_EXE_aether-mcp")),
+        ("aether-agent", env!("CARGO_BIN_EXE_aether-agent")),
+    ] {
+        std::fs::copy(path, payload.join("bin").join(name)).unwrap();
+    }
+    for directory in ["units", "policies"] {
+        let to = payload.join(directory);
+        std::fs::create_dir(&to).unwrap();
+        for entry in std::fs::read_dir(source.join(directory))
+            .unwrap()
+            .map(Result::unwrap)
+        {
+            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+    std::fs::write(payload.join("test.sh"), test).unwrap();
+    boot(payload, "/sbin/vm-init")
+}
+
 #[test]
 fn pure_cgroup_v2_with_the_distributions_kernel() {
-    let said = boot(PURE_V2);
+    let said = boot_with_aether(PURE_V2);
     let has = |text: &str| assert!(said.contains(text), "no {text:?} in:\n{said}");
     has("VM: sleeper started");
     has("unified");

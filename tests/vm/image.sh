@@ -53,10 +53,28 @@ sync
 echo o >/proc/sysrq-trigger
 while :; do sleep 10; done
 INIT
+    # The same guest with systemd as its first process (init=/lib/systemd/systemd): one unit runs the
+    # test. It survives `systemctl isolate`, and reads from memory, for a mount would not.
+    cat >"$work/vm-test.service" <<'UNIT'
+[Unit]
+DefaultDependencies=no
+IgnoreOnIsolate=yes
+[Service]
+ExecStart=/bin/sh /sbin/vm-test
+UNIT
+    cat >"$work/vm-test" <<'TEST'
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+mount -o ro /dev/vdb /mnt && cp -r /mnt /run/payload && umount /mnt || echo "VM: no payload" >/dev/console
+/bin/sh /run/payload/test.sh </dev/null >/dev/console 2>&1
+echo "VM: end" >/dev/console
+echo o >/proc/sysrq-trigger
+TEST
     chmod 755 "$work/vm-init"
     mmdebstrap --quiet --mode="$mode" --variant=minbase \
-        --include="$kernel,python3-minimal,procps,iproute2" \
-        --customize-hook="copy-in $work/vm-init /sbin" \
+        --include="$kernel,python3-minimal,procps,iproute2,systemd" \
+        --customize-hook="copy-in $work/vm-init $work/vm-test /sbin" \
+        --customize-hook="copy-in $work/vm-test.service /etc/systemd/system" \
+        --customize-hook='cd "$1/lib/systemd" && rm -rf system-generators/* system/*.target.wants/*' \
         --customize-hook='rm -rf "$1"/var/cache/apt/*.bin "$1"/usr/share/doc "$1"/usr/share/locale' \
         "$suite" "$work/root.tar" "${sources[@]}" >&2
     mkdir "$work/root" "$work/out"
