@@ -98,7 +98,7 @@ fn on_aether() -> Outcome {
     let path = std::env::var("PATH").unwrap();
     let output = command
         .env("PATH", format!("{}:{path}", root.join("bin").display()))
-        .args(["aether", "--patience", "10", "--units"])
+        .args(["aether", "--jobs", "8", "--patience", "10", "--units"])
         .arg(root.join("units"))
         .arg("--scratch")
         .arg(root.join("cases"))
