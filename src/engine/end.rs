@@ -6,7 +6,7 @@ use crate::engine::restart::{self, SIGKILL};
 use crate::engine::state::{Next, Process, State};
 use crate::engine::step::Step;
 use crate::engine::view::Outcome;
-use crate::plan::Failure;
+use crate::plan::{Failure, StepName};
 use crate::runtime::Verdict;
 use crate::unit::{Command, Service, StartType};
 
@@ -33,8 +33,15 @@ impl Step<'_> {
             }
             self.control_ended(forgiven, Outcome::Resources, why);
         } else {
+            // The stage ends with systemd's code for the step, as if it were the program's.
+            let code = StepName::ALL
+                .into_iter()
+                .find(|step| step.as_str() == failure.step)
+                .map(StepName::exit_code);
+            self.core.run.exit = code.map(ExitStatus::Exited).or(self.core.run.exit);
             if !self.core.run.stopping {
-                self.fail(Outcome::Resources, why);
+                let outcome = code.map_or(Outcome::Resources, |_| Outcome::ExitCode);
+                self.fail(outcome, why);
             }
             self.core.run.failure = Some(failure);
             self.main_gone();
@@ -161,8 +168,7 @@ impl Step<'_> {
         }
         if self.core.run.stopping {
             // An agent that was told to stop owes us nothing; a service its own clean end.
-            let polite = status == ExitStatus::Killed(service.kill_signal);
-            if self.unit.agent.is_none() && !killing && !polite {
+            if self.unit.agent.is_none() && !killing {
                 let outcome = restart::judge(service, status);
                 if outcome != Outcome::Success {
                     self.fail(outcome, why);

@@ -150,7 +150,7 @@ impl Engine {
             record.core.state.is_dead()
                 && record.core.job.is_none()
                 // Trying once more would end the same way.
-                && record.core.run.outcome != Outcome::StartLimitHit
+                && !record.core.run.limit_hit
                 && record.core.run.unmet.is_none()
         });
         if up && down {

@@ -7,6 +7,7 @@ use crate::engine::event::{
     Answer, Effect, InputId, JobMode, JobResult, JobType, Now, Refusal, Request, RequestId, Whom,
 };
 use crate::engine::state::{Freezer, Process, State};
+use crate::engine::view::Outcome;
 use crate::engine::{input, reload};
 use crate::name::{JobId, UnitName};
 use crate::unit::RuntimeKind;
@@ -294,8 +295,14 @@ impl Engine {
         for unit in units {
             self.with(now, &unit, |step| {
                 step.core.history.clear();
-                if let State::Dead { failed: true } = step.core.state {
-                    step.core.state = State::Dead { failed: false };
+                if let State::Dead { failed } = &mut step.core.state {
+                    *failed = false;
+                    step.core.run.limit_hit = false;
+                    if step.core.run.outcome.is_failure() {
+                        step.core.run.outcome = Outcome::Success;
+                        step.core.run.why.clear();
+                        step.core.run.failure = None;
+                    }
                 }
             });
         }

@@ -64,7 +64,8 @@ pub(super) const fn wanted(policy: Restart, outcome: Outcome) -> bool {
         | Outcome::Dependency
         | Outcome::ExecCondition
         | Outcome::TriggerLimitHit
-        | Outcome::ServiceStartLimitHit => false,
+        | Outcome::ServiceStartLimitHit
+        | Outcome::UnitStartLimitHit => false,
         Outcome::Watchdog => matches!(
             policy,
             Restart::Always | Restart::OnFailure | Restart::OnAbnormal | Restart::OnWatchdog

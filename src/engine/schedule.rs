@@ -418,7 +418,11 @@ impl super::step::Step<'_> {
     fn refuse_beyond_limit(&mut self, job: Job) {
         self.disarm();
         self.log("start limit hit, giving up");
-        self.core.run.outcome = Outcome::StartLimitHit;
+        // What went wrong the last time is what there is to know.
+        if !self.core.run.outcome.is_failure() {
+            self.core.run.outcome = Outcome::StartLimitHit;
+        }
+        self.core.run.limit_hit = true;
         let last = std::mem::take(&mut self.core.run.why);
         self.core.run.why = match last.as_str() {
             "" => "it was started too often".to_owned(),

@@ -302,6 +302,8 @@ pub(super) struct Run {
     pub(super) rewrite: bool,
     /// The condition or assert that stood against this start.
     pub(super) unmet: Option<Condition>,
+    /// It was started too often, and not started.
+    pub(super) limit_hit: bool,
     /// Some main process was known in this run.
     pub(super) main_seen: bool,
     /// A process that the unit named as its main one (`MAINPID=`) is being looked at.

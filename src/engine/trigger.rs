@@ -249,10 +249,10 @@ impl Engine {
 
     /// What a timer, socket or path unit starts has changed its state.
     pub(super) fn trigger_notified(&mut self, now: Now, name: &UnitName, target: &UnitName) {
-        let Some((active, outcome)) = self
+        let Some((active, limit_hit)) = self
             .records
             .get(target)
-            .map(|record| (record.core.state.active(), record.core.run.outcome))
+            .map(|record| (record.core.state.active(), record.core.run.limit_hit))
         else {
             return;
         };
@@ -275,12 +275,16 @@ impl Engine {
                 }
             }
             UnitType::Socket | UnitType::Path if runs && down => {
-                let limited = active == ActiveState::Failed && outcome == Outcome::StartLimitHit;
+                let limited = active == ActiveState::Failed && limit_hit;
                 let socket = name.kind() == UnitType::Socket;
                 self.with(now, name, |step| {
-                    if limited && socket {
+                    if limited {
                         step.fail(
-                            Outcome::ServiceStartLimitHit,
+                            if socket {
+                                Outcome::ServiceStartLimitHit
+                            } else {
+                                Outcome::UnitStartLimitHit
+                            },
                             format!("{target} was started too often"),
                         );
                         step.dead(true);

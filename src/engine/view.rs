@@ -91,6 +91,8 @@ pub enum Outcome {
     TriggerLimitHit,
     /// A socket unit: its service hit its own start limit.
     ServiceStartLimitHit,
+    /// A path unit: the unit that it starts hit its own start limit.
+    UnitStartLimitHit,
 }
 
 impl Outcome {
@@ -120,6 +122,7 @@ impl Outcome {
             Self::ExecCondition => "exec-condition",
             Self::TriggerLimitHit => "trigger-limit-hit",
             Self::ServiceStartLimitHit => "service-start-limit-hit",
+            Self::UnitStartLimitHit => "unit-start-limit-hit",
         }
     }
 }

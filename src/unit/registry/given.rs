@@ -118,7 +118,16 @@ impl Given<'_> {
         Ok(())
     }
 
-    /// Adds unit names to a list.
+    /// Adds unit names to a list of dependencies. As in systemd they can be added to and not taken
+    /// back (systemd.unit(5)): an empty value does nothing.
+    pub(crate) fn dependencies(&mut self, list: &mut Vec<UnitName>) -> Result<(), ValueError> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        self.units(list)
+    }
+
+    /// Adds unit names to a list; an empty value empties it.
     pub(crate) fn units(&mut self, list: &mut Vec<UnitName>) -> Result<(), ValueError> {
         if self.is_empty() {
             list.clear();

@@ -50,7 +50,7 @@ pub(super) const ROWS: &[Directive] = &[
         "Units that are started together with this one. When one of them cannot be started and \
          this unit is ordered after it, this unit is not started; when one is stopped, this one \
          is stopped too. Says nothing about the order: add After=.",
-        |draft, given| given.units(&mut draft.relations.requires),
+        |draft, given| given.dependencies(&mut draft.relations.requires),
     )
     .list(),
     row(
@@ -59,7 +59,7 @@ pub(super) const ROWS: &[Directive] = &[
         "reviewer.agent",
         "Units that are started together with this one, however that ends. Says nothing about \
          the order.",
-        |draft, given| given.units(&mut draft.relations.wants),
+        |draft, given| given.dependencies(&mut draft.relations.wants),
     )
     .list(),
     row(
@@ -67,7 +67,7 @@ pub(super) const ROWS: &[Directive] = &[
         UNITS,
         "agents.target",
         "Units with which this one is stopped and restarted.",
-        |draft, given| given.units(&mut draft.relations.part_of),
+        |draft, given| given.dependencies(&mut draft.relations.part_of),
     )
     .list(),
     row(
@@ -75,7 +75,7 @@ pub(super) const ROWS: &[Directive] = &[
         UNITS,
         "maintenance.service",
         "Units that cannot run at the same time: starting one stops the other.",
-        |draft, given| given.units(&mut draft.relations.conflicts),
+        |draft, given| given.dependencies(&mut draft.relations.conflicts),
     )
     .list(),
     row(
@@ -83,7 +83,7 @@ pub(super) const ROWS: &[Directive] = &[
         UNITS,
         "agents.target",
         "Units that wait for this one when both are started; at stop the order is reversed.",
-        |draft, given| given.units(&mut draft.relations.before),
+        |draft, given| given.dependencies(&mut draft.relations.before),
     )
     .list(),
     row(
@@ -92,7 +92,7 @@ pub(super) const ROWS: &[Directive] = &[
         "database.service",
         "Units that this one waits for when both are started; at stop the order is reversed. \
          Does not start them: add Wants= or Requires=.",
-        |draft, given| given.units(&mut draft.relations.after),
+        |draft, given| given.dependencies(&mut draft.relations.after),
     )
     .list(),
     row(
@@ -100,7 +100,7 @@ pub(super) const ROWS: &[Directive] = &[
         UNITS,
         "database.service",
         "Units that must be active already: if one is not, this unit's start fails. Add After=.",
-        |draft, given| given.units(&mut draft.relations.requisite),
+        |draft, given| given.dependencies(&mut draft.relations.requisite),
     )
     .list(),
     row(
@@ -109,7 +109,7 @@ pub(super) const ROWS: &[Directive] = &[
         "database.service",
         "As Requires=, and when one of these ends by itself, this unit is stopped as well. With \
          After= it is never active without them.",
-        |draft, given| given.units(&mut draft.relations.binds_to),
+        |draft, given| given.dependencies(&mut draft.relations.binds_to),
     )
     .list(),
     row(
@@ -117,7 +117,7 @@ pub(super) const ROWS: &[Directive] = &[
         UNITS,
         "worker.agent",
         "As Wants=, and as long as this unit is up, one that is found down is started again.",
-        |draft, given| given.units(&mut draft.relations.upholds),
+        |draft, given| given.dependencies(&mut draft.relations.upholds),
     )
     .list(),
     row(
@@ -125,7 +125,7 @@ pub(super) const ROWS: &[Directive] = &[
         UNITS,
         "mender.agent",
         "Units that are started when this one has failed (and is not restarted).",
-        |draft, given| given.units(&mut draft.relations.on_failure),
+        |draft, given| given.dependencies(&mut draft.relations.on_failure),
     )
     .list(),
     row(
@@ -133,7 +133,7 @@ pub(super) const ROWS: &[Directive] = &[
         UNITS,
         "deploy.agent",
         "Units that are started when this one has become inactive without a failure.",
-        |draft, given| given.units(&mut draft.relations.on_success),
+        |draft, given| given.dependencies(&mut draft.relations.on_success),
     )
     .list(),
     row(
@@ -141,7 +141,7 @@ pub(super) const ROWS: &[Directive] = &[
         UNITS,
         "worker.service",
         "Units that are reloaded together with this one.",
-        |draft, given| given.units(&mut draft.relations.propagates_reload_to),
+        |draft, given| given.dependencies(&mut draft.relations.propagates_reload_to),
     )
     .list(),
     row(
@@ -149,7 +149,7 @@ pub(super) const ROWS: &[Directive] = &[
         UNITS,
         "settings.service",
         "Units with which this one is reloaded.",
-        |draft, given| given.units(&mut draft.relations.reload_propagated_from),
+        |draft, given| given.dependencies(&mut draft.relations.reload_propagated_from),
     )
     .list(),
     row(
@@ -157,7 +157,7 @@ pub(super) const ROWS: &[Directive] = &[
         UNITS,
         "worker.service",
         "Units that are stopped together with this one.",
-        |draft, given| given.units(&mut draft.relations.propagates_stop_to),
+        |draft, given| given.dependencies(&mut draft.relations.propagates_stop_to),
     )
     .list(),
     row(
@@ -165,7 +165,7 @@ pub(super) const ROWS: &[Directive] = &[
         UNITS,
         "settings.service",
         "Units with which this one is stopped.",
-        |draft, given| given.units(&mut draft.relations.stop_propagated_from),
+        |draft, given| given.dependencies(&mut draft.relations.stop_propagated_from),
     )
     .list(),
     row(
