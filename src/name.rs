@@ -133,6 +133,16 @@ impl UnitName {
             .map(|_| format!("{}@.{}", self.prefix(), self.kind.suffix()))
     }
 
+    /// The instance of this template (or of this instance's template); `None` where that would be
+    /// no name.
+    #[must_use]
+    pub fn with_instance(&self, instance: &str) -> Option<Self> {
+        self.instance()?;
+        format!("{}@{instance}.{}", self.prefix(), self.kind.suffix())
+            .parse()
+            .ok()
+    }
+
     /// Whether this is a template itself, which cannot be started.
     #[must_use]
     pub fn is_template(&self) -> bool {
@@ -237,7 +247,11 @@ mod tests {
         assert_eq!(name.prefix(), "coder");
         assert_eq!(name.instance(), Some("web"));
         assert_eq!(name.template().as_deref(), Some("coder@.agent"));
+        let other = name.with_instance("shop").unwrap();
+        assert_eq!(other.as_str(), "coder@shop.agent");
+        assert_eq!(name.with_instance("a/b"), None);
         let plain: UnitName = "a.b.service".parse().unwrap();
+        assert_eq!(plain.with_instance("x"), None);
         assert_eq!((plain.stem(), plain.instance()), ("a.b", None));
     }
 

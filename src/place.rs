@@ -205,6 +205,31 @@ impl Places {
         self.runtime.join("transient")
     }
 
+    /// Where `enable` and its like make links that stay: the first of the unit directories.
+    #[must_use]
+    pub fn local_units(&self) -> Option<&Path> {
+        self.units.first().map(PathBuf::as_path)
+    }
+
+    /// Where they make links that are gone after a reboot.
+    #[must_use]
+    pub fn runtime_units(&self) -> PathBuf {
+        self.runtime.join("units")
+    }
+
+    /// Where preset files are looked for, highest priority first: beside each unit directory.
+    #[must_use]
+    pub fn presets(&self) -> Vec<PathBuf> {
+        self.units
+            .iter()
+            .map(|path| {
+                let mut beside = path.clone().into_os_string();
+                beside.push("-preset");
+                PathBuf::from(beside)
+            })
+            .collect()
+    }
+
     /// One file per unit with what a new daemon must know.
     #[must_use]
     pub fn snapshots(&self) -> PathBuf {
@@ -293,6 +318,9 @@ mod tests {
         assert_eq!(system.bus_socket(), Path::new("/run/aether/private"));
         assert_eq!(system.libexec, Path::new("/usr/bin"));
         assert_eq!(system.units[0], Path::new("/etc/aether/units"));
+        assert_eq!(system.local_units(), Some(Path::new("/etc/aether/units")));
+        assert_eq!(system.units[1], system.runtime_units());
+        assert_eq!(system.presets()[0], Path::new("/etc/aether/units-preset"));
         let user = Places::find(1000, Path::new("/usr/bin/aetherd"), |name| {
             (name == "HOME").then(|| "/home/u".to_owned())
         });

@@ -6,22 +6,14 @@ use super::exit::{Exit, Problem};
 use super::screen::clean;
 use crate::name::UnitName;
 use crate::place::Places;
-use crate::sys::unitfile::{directories, list, names, read, specifiers, why_unreadable};
+use crate::sys::unitfile::{directories, list, read, specifiers, unit_names, why_unreadable};
+use crate::unit::names::Names;
 use crate::unit::nearest::nearest;
-use crate::unit::search::{self, Content, Found};
-use crate::unit::{RuntimeKind, Source, load};
-
-/// A unit's name with its files: the fragment, then the drop-ins.
-#[derive(Debug)]
-pub(super) struct Target {
-    /// Its name.
-    pub(super) name: UnitName,
-    /// Its files.
-    pub(super) sources: Vec<Source>,
-}
+use crate::unit::search::{self, Content, Files, Found};
+use crate::unit::{Links, RuntimeKind, Source};
 
 /// Finds what a person named: a path when it looks like one or is a file here, else a unit.
-pub(super) fn target(places: &Places, word: &str) -> Result<Target, Problem> {
+pub(super) fn target(places: &Places, word: &str) -> Result<Files, Problem> {
     let path = Path::new(word);
     if path.is_dir() && (word.contains('/') || matches!(word, "." | "..")) {
         return Err(
@@ -36,15 +28,17 @@ pub(super) fn target(places: &Places, word: &str) -> Result<Target, Problem> {
 }
 
 /// Finds a unit along the search path.
-pub(super) fn unit(places: &Places, name: &UnitName) -> Result<Target, Problem> {
-    match search::find(name, &directories(places), list, read) {
-        Found::Files(sources) => Ok(Target {
-            name: name.clone(),
-            sources,
-        }),
+pub(super) fn unit(places: &Places, name: &UnitName) -> Result<Files, Problem> {
+    match search::find(name, &names(places), list, read) {
+        Found::Files(files) => Ok(files),
         Found::Masked(path) => Err(
-            Problem::new(format!("{name} is masked by {}", path.display()))
-                .help("remove that file to unmask it".to_owned()),
+            Problem::new(format!("{name} is masked by {}", path.display())).help(
+                if path.starts_with(places.runtime_units()) {
+                    format!("aetherctl unmask --runtime {name}")
+                } else {
+                    format!("aetherctl unmask {name}")
+                },
+            ),
         ),
         Found::Missing => {
             let searched: Vec<_> = places
@@ -66,6 +60,11 @@ pub(super) fn unit(places: &Places, name: &UnitName) -> Result<Target, Problem> 
         }
         Found::Unreadable(path) => Err(unreadable(&path)),
     }
+}
+
+/// Which names units have here.
+pub(super) fn names(places: &Places) -> Names {
+    unit_names(&directories(places))
 }
 
 /// Of these units the one that was probably meant by a name that none of them has.
@@ -91,25 +90,25 @@ pub(super) fn nearest_unit<'a>(
 
 /// [`nearest_unit`] of those that have a file in one of these directories.
 pub(super) fn nearest_file(directories: &[PathBuf], meant: &UnitName) -> Option<UnitName> {
-    nearest_unit(meant, names(directories).iter()).cloned()
+    nearest_unit(meant, unit_names(directories).all()).cloned()
 }
 
 /// Whether there is a file of the unit, of whatever kind.
 pub(super) fn exists(places: &Places, name: &UnitName) -> bool {
-    search::find(name, &directories(places), list, read) != Found::Missing
+    search::find(name, &names(places), list, read) != Found::Missing
 }
 
 /// Whether a unit's runtime reports what its agent does; no where there is no such unit.
 pub(super) fn is_structured(places: &Places, name: &UnitName) -> bool {
     unit(places, name)
         .ok()
-        .and_then(|found| load(&found.name, &found.sources, &specifiers(places)).unit)
+        .and_then(|found| found.load(&names(places), &specifiers(places)).unit)
         .and_then(|unit| unit.agent)
         .is_some_and(|agent| agent.runtime != RuntimeKind::Command)
 }
 
 /// A file that need not be installed, with the drop-ins beside it.
-fn file(path: &Path) -> Result<Target, Problem> {
+fn file(path: &Path) -> Result<Files, Problem> {
     let file_name = path.file_name().unwrap_or_default().to_string_lossy();
     let name: UnitName = file_name
         .parse()
@@ -130,14 +129,18 @@ fn file(path: &Path) -> Result<Target, Problem> {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
     };
-    for path in search::drop_ins(&name, &[beside], list) {
+    for path in search::drop_ins(std::slice::from_ref(&name), &[beside], list) {
         match read(&path) {
             Content::Text(text) => sources.push(Source { path, text }),
             Content::Masked | Content::Absent => {}
             Content::Unreadable => return Err(unreadable(&path)),
         }
     }
-    Ok(Target { name, sources })
+    Ok(Files {
+        name,
+        sources,
+        links: Links::default(),
+    })
 }
 
 fn unreadable(path: &Path) -> Problem {

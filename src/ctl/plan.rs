@@ -18,7 +18,7 @@ use crate::plan::{self, Assignment, ExecPlan, PlanError};
 use crate::runtime::{self, Launch};
 use crate::sys::policyfile::{self, PolicyFault};
 use crate::sys::{host, unitfile};
-use crate::unit::{self, Unit};
+use crate::unit::Unit;
 
 /// First uid of the range from which dynamic users are taken (systemd's own range).
 const DYNAMIC_UID: u32 = 61_184;
@@ -34,7 +34,7 @@ pub(super) fn run(screen: Screen, places: &Places, word: &str) -> anyhow::Result
             .help(format!("name an instance: {}@x", target.name.prefix()))
             .into());
     }
-    let loaded = unit::load(&target.name, &target.sources, &unitfile::specifiers(places));
+    let loaded = target.load(&find::names(places), &unitfile::specifiers(places));
     for diagnostic in &loaded.diagnostics {
         eprint(&verify::render(diagnostic, false));
     }

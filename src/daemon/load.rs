@@ -13,6 +13,7 @@ use crate::name::UnitName;
 use crate::place::Places;
 use crate::sys::cgroup::Kind;
 use crate::sys::unitfile::{self, list, read};
+use crate::unit::names::Names;
 use crate::unit::search::{self, Found};
 use crate::unit::{self, SpecifierFacts, Unit};
 
@@ -31,6 +32,8 @@ pub(super) struct Library {
     directories: Vec<PathBuf>,
     transient: PathBuf,
     facts: SpecifierFacts,
+    /// Which names there are, as of the last look at the directories.
+    names: Names,
     /// What the last reading of each unit found.
     read: HashMap<UnitName, Reading>,
 }
@@ -43,12 +46,19 @@ struct Reading {
 
 impl Library {
     pub(super) fn new(places: &Places) -> Self {
+        let directories = unitfile::directories(places);
         Self {
-            directories: unitfile::directories(places),
+            names: unitfile::unit_names(&directories),
+            directories,
             transient: places.transient(),
             facts: unitfile::specifiers(places),
             read: HashMap::new(),
         }
+    }
+
+    /// Looks which names there are; once for everything that is loaded for one question.
+    pub(super) fn refresh(&mut self) {
+        self.names = unitfile::unit_names(&self.directories);
     }
 
     pub(super) fn machine_id(&self) -> &str {
@@ -61,16 +71,14 @@ impl Library {
 
     /// Every unit that has a file, templates included.
     pub(super) fn names(&self) -> Vec<UnitName> {
-        let mut names = unitfile::names(&self.directories);
-        names.sort();
-        names.dedup();
-        names
+        let all = self.names.all();
+        all.filter(|name| !self.names.is_alias(name))
+            .cloned()
+            .collect()
     }
 
     pub(super) fn has_file(&self, name: &UnitName) -> bool {
-        self.directories
-            .iter()
-            .any(|directory| directory.join(name.as_str()).exists())
+        self.names.has(name)
     }
 
     pub(super) fn is_transient(&self, name: &UnitName) -> bool {
@@ -112,9 +120,9 @@ impl Library {
     /// Reads a unit's files.
     fn look(&self, name: &UnitName) -> (Reading, Result<Unit, Denial>) {
         let mut reading = Reading::default();
-        let result = match search::find(name, &self.directories, list, read) {
-            Found::Files(sources) => {
-                let loaded = unit::load(name, &sources, &self.facts);
+        let result = match search::find(name, &self.names, list, read) {
+            Found::Files(files) => {
+                let loaded = files.load(&self.names, &self.facts);
                 reading.diagnostics = loaded.diagnostics;
                 match loaded.unit {
                     Some(mut unit) => {
@@ -191,6 +199,7 @@ impl Daemon {
 
     fn load_with_needs(&mut self, name: &UnitName, anew: bool) -> Result<(), Denial> {
         no_template(name)?;
+        self.library.refresh();
         let mut todo = vec![name.clone()];
         let mut seen = BTreeSet::new();
         while let Some(next) = todo.pop() {
@@ -226,6 +235,7 @@ impl Daemon {
             return Ok(self.unit_facts(name));
         }
         no_template(name)?;
+        self.library.refresh();
         let (reading, result) = self.library.look(name);
         let mut unit = result?;
         self.imply(&mut unit);

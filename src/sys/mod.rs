@@ -25,6 +25,7 @@ pub mod identity;
 pub mod landlock;
 pub mod limits;
 pub mod listen;
+pub mod linkfile;
 pub mod notify;
 pub mod paths;
 pub mod peer;

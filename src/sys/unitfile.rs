@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use crate::name::UnitName;
 use crate::place::Places;
 use crate::unit::SpecifierFacts;
+use crate::unit::install::{ENDINGS, Role, Tree};
+use crate::unit::names::{Directory, Entry, Names};
 use crate::unit::search::Content;
 use crate::unit::syntax::MAX_FILE;
 
@@ -18,7 +20,110 @@ use crate::unit::syntax::MAX_FILE;
 pub fn directories(places: &Places) -> Vec<PathBuf> {
     let mut all = vec![places.transient()];
     all.extend(places.units.iter().cloned());
+    // Links until the next boot count wherever else units come from.
+    let runtime = places.runtime_units();
+    if !all.contains(&runtime) {
+        all.insert(all.len().min(2), runtime);
+    }
     all
+}
+
+/// Every name in these directories, aliases too.
+#[must_use]
+pub fn unit_names(directories: &[PathBuf]) -> Names {
+    let directories: Vec<Directory> = directories
+        .iter()
+        .map(|path| Directory {
+            path: path.clone(),
+            real: fs::canonicalize(path).unwrap_or_else(|_| path.clone()),
+            entries: entries(path),
+        })
+        .collect();
+    Names::new(&directories)
+}
+
+fn entries(directory: &Path) -> Vec<(UnitName, Entry)> {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return vec![];
+    };
+    entries
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let name = entry.file_name().to_str()?.parse().ok()?;
+            let kind = entry.file_type().ok()?;
+            if kind.is_dir() {
+                return None;
+            }
+            let target = kind.is_symlink().then(|| lead(&entry.path())).flatten();
+            let entry = match target {
+                Some(to) if to != Path::new("/dev/null") => Entry::Link(to),
+                _ => Entry::File,
+            };
+            Some((name, entry))
+        })
+        .collect()
+}
+
+/// Where a link leads in the end; of one that leads to nothing, where it says.
+fn lead(link: &Path) -> Option<PathBuf> {
+    if let Ok(end) = fs::canonicalize(link) {
+        return Some(end);
+    }
+    let target = fs::read_link(link).ok()?;
+    let directory = link.parent()?;
+    let directory = fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned());
+    Some(directory.join(target))
+}
+
+/// Every link in these places that makes a unit enabled, linked or masked.
+#[must_use]
+pub fn trees(places: &Places) -> Vec<Tree> {
+    let (transient, local, runtime) = (
+        places.transient(),
+        places.local_units(),
+        places.runtime_units(),
+    );
+    directories(places)
+        .into_iter()
+        .map(|path| Tree {
+            role: if path == transient {
+                Role::Transient
+            } else if Some(path.as_path()) == local {
+                Role::Local
+            } else if path == runtime {
+                Role::Runtime
+            } else {
+                Role::Vendor
+            },
+            links: links(&path),
+            path,
+        })
+        .collect()
+}
+
+fn links(directory: &Path) -> Vec<(PathBuf, PathBuf)> {
+    let mut all = links_in(directory, Path::new(""));
+    for name in list(directory) {
+        let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
+        if ENDINGS.contains(&ending) {
+            all.extend(links_in(directory, Path::new(&name)));
+        }
+    }
+    all.sort();
+    all
+}
+
+fn links_in(directory: &Path, part: &Path) -> Vec<(PathBuf, PathBuf)> {
+    list(&directory.join(part))
+        .into_iter()
+        .filter(|name| name.parse::<UnitName>().is_ok())
+        .filter_map(|name| {
+            let path = part.join(name);
+            let full = directory.join(&path);
+            let link = fs::symlink_metadata(&full).ok()?.is_symlink();
+            Some((path, lead(&full).filter(|_| link)?))
+        })
+        .collect()
 }
 
 /// The names in a directory; none when there is no such directory.
@@ -29,17 +134,6 @@ pub fn list(directory: &Path) -> Vec<String> {
     };
     entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .collect()
-}
-
-/// The units that have a file in one of these directories, templates included; who has several is
-/// named several times.
-#[must_use]
-pub fn names(directories: &[PathBuf]) -> Vec<UnitName> {
-    directories
-        .iter()
-        .flat_map(|directory| list(directory))
-        .filter_map(|file| file.parse().ok())
         .collect()
 }
 

@@ -20,7 +20,7 @@ use super::registry::{self, Directive, Draft, Given, Note, Section, Shape};
 use super::specifier::SpecifierFacts;
 use super::syntax::{self, Assignment, Document, MAX_DIAGNOSTICS, Span};
 use super::value::ValueError;
-use super::{Unit, check};
+use super::{Install, Unit, check};
 
 /// One file of a unit. The first source is the fragment, the others its drop-ins in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,25 @@ pub struct Loaded {
     pub unit: Option<Unit>,
     /// Everything found, in the order of the files.
     pub diagnostics: Vec<Diagnostic>,
+    /// `[Install]`, which is read of a unit that cannot be used too: it must be possible to
+    /// disable it.
+    pub install: Install,
+}
+
+/// What the files around a unit's own say about it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Links {
+    /// Entries of its `.wants` directories.
+    pub wants: Vec<UnitName>,
+    /// Entries of its `.requires` directories.
+    pub requires: Vec<UnitName>,
+    /// Entries of its `.upholds` directories.
+    pub upholds: Vec<UnitName>,
+    /// Its other names.
+    pub aliases: Vec<UnitName>,
+    /// Of a timer or path unit: what it starts when nothing is written; `None`: the service of its
+    /// own name.
+    pub namesake: Option<UnitName>,
 }
 
 /// Sections of systemd's other unit types.
@@ -50,6 +69,17 @@ const LATER_SECTIONS: [(&str, bool); 3] =
 /// Puts a unit together.
 #[must_use]
 pub fn load(name: &UnitName, sources: &[Source], facts: &SpecifierFacts) -> Loaded {
+    load_linked(name, sources, &Links::default(), facts)
+}
+
+/// As [`load`], with what the files around it say.
+#[must_use]
+pub fn load_linked(
+    name: &UnitName,
+    sources: &[Source],
+    links: &Links,
+    facts: &SpecifierFacts,
+) -> Loaded {
     let mut loader = Loader {
         name,
         facts,
@@ -75,7 +105,7 @@ pub fn load(name: &UnitName, sources: &[Source], facts: &SpecifierFacts) -> Load
         documents.push(document);
     }
     check::check(&mut loader, &documents);
-    loader.finish(sources)
+    loader.finish(sources, links)
 }
 
 /// The file that is being read, and its number.
@@ -346,7 +376,7 @@ impl Loader<'_> {
         self.find(documents, Severity::Error, key, message, help);
     }
 
-    fn finish(mut self, sources: &[Source]) -> Loaded {
+    fn finish(mut self, sources: &[Source], links: &Links) -> Loaded {
         // In the order in which a person reads the files.
         self.diagnostics
             .sort_by_key(|(index, found)| (*index, found.line, found.column));
@@ -368,8 +398,22 @@ impl Loader<'_> {
         }
         self.draft.timeout_start_given =
             self.given.contains_key("TimeoutStartSec") || self.given.contains_key("TimeoutSec");
-        let unit = complete(self.name, self.draft, sources);
+        let relations = &mut self.draft.relations;
+        for (linked, list) in [
+            (&links.wants, &mut relations.wants),
+            (&links.requires, &mut relations.requires),
+            (&links.upholds, &mut relations.upholds),
+        ] {
+            for unit in linked {
+                if !list.contains(unit) {
+                    list.push(unit.clone());
+                }
+            }
+        }
+        let mut unit = complete(self.name, self.draft, sources, links.namesake.clone());
+        unit.aliases.clone_from(&links.aliases);
         Loaded {
+            install: unit.install.clone(),
             unit: (self.usable && !sources.is_empty()).then_some(unit),
             diagnostics,
         }

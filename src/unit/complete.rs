@@ -9,8 +9,14 @@ use crate::name::{UnitName, UnitType};
 use super::registry::Draft;
 use super::{NotifyAccess, Relations, Service, SliceLimits, Source, StartType, Unit};
 
-/// The unit that a draft describes.
-pub(super) fn complete(name: &UnitName, draft: Draft, sources: &[Source]) -> Unit {
+/// The unit that a draft describes; `triggered` is what it starts instead of the service of its own
+/// name.
+pub(super) fn complete(
+    name: &UnitName,
+    draft: Draft,
+    sources: &[Source],
+    triggered: Option<UnitName>,
+) -> Unit {
     let Draft {
         kind,
         description,
@@ -58,8 +64,14 @@ pub(super) fn complete(name: &UnitName, draft: Draft, sources: &[Source]) -> Uni
                 push(&mut relations.after, socket);
             }
         }
-        UnitType::Timer => start(&mut relations, timer_unit.or_else(|| namesake(name))),
-        UnitType::Path => start(&mut relations, path_unit.or_else(|| namesake(name))),
+        UnitType::Timer => start(
+            &mut relations,
+            timer_unit.or(triggered).or_else(|| namesake(name)),
+        ),
+        UnitType::Path => start(
+            &mut relations,
+            path_unit.or(triggered).or_else(|| namesake(name)),
+        ),
         UnitType::Socket => {
             if socket.service.is_empty() {
                 let at = if socket.accept { "@" } else { "" };
@@ -78,6 +90,7 @@ pub(super) fn complete(name: &UnitName, draft: Draft, sources: &[Source]) -> Uni
     let resources = service.resources.clone();
     Unit {
         name: name.clone(),
+        aliases: vec![],
         fragment: sources.first().map(|source| source.path.clone()),
         drop_ins: sources
             .iter()

@@ -3,8 +3,9 @@
 //! Pure: reading files is the daemon's (and `verify`'s) work. The way of the text: `syntax`
 //! (lossless, with spans) → `registry` (one row per directive: section, key, parser, default,
 //! documentation) with `value` and `specifier` → `assemble` (fragment, then drop-ins in order)
-//! → [`Unit`] and every [`Diagnostic`](crate::diagnostic::Diagnostic) on the way. `search` says
-//! which files those are, `transient` writes the file of a unit made on the command line.
+//! → [`Unit`] and every [`Diagnostic`](crate::diagnostic::Diagnostic) on the way. `names` and
+//! `search` say which files those are, `install` and `preset` which links make a unit enabled,
+//! `transient` writes the file of a unit made on the command line.
 //!
 //! Any text at all may be given to [`load`], [`syntax::parse`] and [`transient::write`]: they
 //! answer in bounded time and never panic.
@@ -19,7 +20,11 @@ pub mod calendar;
 mod check;
 mod complete;
 pub mod condition;
+pub mod glob;
+pub mod install;
+pub mod names;
 pub(crate) mod nearest;
+pub mod preset;
 pub mod registry;
 mod relations;
 pub mod search;
@@ -29,7 +34,7 @@ pub mod transient;
 mod trigger;
 pub mod value;
 
-pub use assemble::{Loaded, Source, load};
+pub use assemble::{Links, Loaded, Source, load, load_linked};
 pub use condition::{Condition, ConditionKind};
 pub use relations::{JobMode, Relations, Settings};
 pub use specifier::SpecifierFacts;
@@ -48,6 +53,8 @@ use crate::name::UnitName;
 pub struct Unit {
     /// Its name.
     pub name: UnitName,
+    /// Its other names.
+    pub aliases: Vec<UnitName>,
     /// The main file; `None` for units made by the daemon itself.
     pub fragment: Option<PathBuf>,
     /// Drop-ins, in the order in which they were applied.
@@ -93,7 +100,20 @@ impl Unit {
     #[must_use]
     pub fn unwritten(name: UnitName) -> Self {
         let draft = registry::Draft::new(name.kind());
-        complete::complete(&name, draft, &[])
+        complete::complete(&name, draft, &[], None)
+    }
+
+    /// Calls every other unit by the name that `of` gives it.
+    pub fn rename(&mut self, of: impl Fn(&UnitName) -> UnitName) {
+        self.relations.rename(&self.name, &of);
+        if let Some(service) = &mut self.service {
+            service.sockets = service.sockets.iter().map(&of).collect();
+        }
+        if let Some(socket) = &mut self.socket
+            && let Ok(service) = socket.service.parse()
+        {
+            socket.service = of(&service).into();
+        }
     }
 }
 

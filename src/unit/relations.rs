@@ -44,6 +44,44 @@ pub struct Relations {
     pub triggers: Vec<UnitName>,
 }
 
+impl Relations {
+    /// Every list, for what concerns all of them.
+    fn lists(&mut self) -> [&mut Vec<UnitName>; 16] {
+        [
+            &mut self.requires,
+            &mut self.requisite,
+            &mut self.wants,
+            &mut self.binds_to,
+            &mut self.part_of,
+            &mut self.upholds,
+            &mut self.conflicts,
+            &mut self.before,
+            &mut self.after,
+            &mut self.on_failure,
+            &mut self.on_success,
+            &mut self.propagates_reload_to,
+            &mut self.reload_propagated_from,
+            &mut self.propagates_stop_to,
+            &mut self.stop_propagated_from,
+            &mut self.triggers,
+        ]
+    }
+
+    /// Calls every unit by the name that `of` gives it; what is then `own` itself is left out, for
+    /// nothing depends on itself.
+    pub fn rename(&mut self, own: &UnitName, of: impl Fn(&UnitName) -> UnitName) {
+        for list in self.lists() {
+            let mut renamed: Vec<UnitName> = Vec::with_capacity(list.len());
+            for name in list.iter().map(&of) {
+                if name != *own && !renamed.contains(&name) {
+                    renamed.push(name);
+                }
+            }
+            *list = renamed;
+        }
+    }
+}
+
 /// What `[Unit]` says about the unit's jobs, beside relations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {

@@ -1,4 +1,5 @@
-//! Which files make up a unit: search path, templates, drop-ins, masks (systemd.unit(5)).
+//! Which files make up a unit: search path, templates, aliases, drop-ins, masks, `.wants`
+//! directories (systemd.unit(5)).
 //!
 //! Pure: the caller passes closures that list a directory and read a file, so that the daemon and
 //! `aetherctl verify` find the same files by the same rules. Directories come in order of
@@ -7,18 +8,22 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::name::UnitName;
+use crate::name::{UnitName, UnitType};
 
-use super::assemble::Source;
+use super::assemble::{Links, Loaded, Source, load_linked};
+use super::names::Names;
+use super::specifier::SpecifierFacts;
 
 /// Most drop-ins of one unit.
 pub const MAX_DROP_INS: usize = 256;
+/// Most entries of a unit's `.wants` directories, and of the others.
+pub const MAX_LINKS: usize = 4096;
 
 /// What a search found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// The fragment, then its drop-ins in the order in which they apply.
-    Files(Vec<Source>),
+    /// The unit's files.
+    Files(Files),
     /// The fragment is empty or a link to /dev/null: the unit must not be started.
     Masked(PathBuf),
     /// There is no fragment.
@@ -26,6 +31,29 @@ pub enum Found {
     /// A file is there and cannot be used: the reader said so, or there are too many. The unit
     /// must not be loaded from what is left.
     Unreadable(PathBuf),
+}
+
+/// The files of one unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    /// The unit's own name, whichever of its names was looked for.
+    pub name: UnitName,
+    /// The fragment, then its drop-ins in the order in which they apply.
+    pub sources: Vec<Source>,
+    /// What the files around it say.
+    pub links: Links,
+}
+
+impl Files {
+    /// Puts the unit together; units that it names by another name are called by their own.
+    #[must_use]
+    pub fn load(&self, names: &Names, facts: &SpecifierFacts) -> Loaded {
+        let mut loaded = load_linked(&self.name, &self.sources, &self.links, facts);
+        if let Some(unit) = &mut loaded.unit {
+            unit.rename(|name| names.resolve(name));
+        }
+        loaded
+    }
 }
 
 /// What a reader makes of one path.
@@ -54,18 +82,24 @@ pub fn fragment_names(name: &UnitName) -> Vec<String> {
 /// `web-shop-.agent.d`, `web-shop@.agent.d`, `web-shop@a.agent.d`.
 #[must_use]
 pub fn drop_in_names(name: &UnitName) -> Vec<String> {
+    directory_names(name, "d")
+}
+
+/// Names of the directories beside a unit's files that end in `.d`, `.wants` …, as
+/// [`drop_in_names`].
+fn directory_names(name: &UnitName, ending: &str) -> Vec<String> {
     let suffix = name.kind().suffix();
-    let mut names = vec![format!("{suffix}.d")];
+    let mut names = vec![format!("{suffix}.{ending}")];
     let prefix = name.prefix();
     let at = if name.instance().is_some() { "@" } else { "" };
     for (end, _) in prefix.match_indices('-') {
         // A dash at the very end is the name itself: "web-.agent" has "web-.agent.d" once.
         if end + 1 < prefix.len() || !at.is_empty() {
-            names.push(format!("{}{at}.{suffix}.d", &prefix[..=end]));
+            names.push(format!("{}{at}.{suffix}.{ending}", &prefix[..=end]));
         }
     }
     for fragment in fragment_names(name).into_iter().rev() {
-        let directory = format!("{fragment}.d");
+        let directory = format!("{fragment}.{ending}");
         if !names.contains(&directory) {
             names.push(directory);
         }
@@ -73,21 +107,38 @@ pub fn drop_in_names(name: &UnitName) -> Vec<String> {
     names
 }
 
-/// The drop-ins that apply, in order: by file name, whatever directory they are in; of two with
-/// the same file name the one in the more specific directory, then the one in the directory of
-/// higher priority.
+/// The drop-ins that apply to a unit of these names, in order: by file name, whatever directory
+/// they are in; of two with the same file name the one in the more specific directory, then the one
+/// in the directory of higher priority.
 pub fn drop_ins(
-    name: &UnitName,
+    names: &[UnitName],
     directories: &[PathBuf],
+    list: impl FnMut(&Path) -> Vec<String>,
+) -> Vec<PathBuf> {
+    beside(names, directories, "d", list, is_drop_in)
+}
+
+/// The files in the directories beside a unit's own, as [`drop_ins`].
+fn beside(
+    names: &[UnitName],
+    directories: &[PathBuf],
+    ending: &str,
     mut list: impl FnMut(&Path) -> Vec<String>,
+    counts: impl Fn(&str) -> bool,
 ) -> Vec<PathBuf> {
     let mut chosen: BTreeMap<String, PathBuf> = BTreeMap::new();
-    // The most specific name comes first; within it the directory of highest priority.
-    for directory_name in drop_in_names(name).iter().rev() {
+    // The most specific directory of each name comes first, that of the whole type last.
+    let all: Vec<Vec<String>> = names
+        .iter()
+        .map(|name| directory_names(name, ending))
+        .collect();
+    let own = all.iter().flat_map(|names| names.iter().skip(1).rev());
+    let of_type = all.first().and_then(|names| names.first());
+    for directory_name in own.chain(of_type) {
         for directory in directories {
             let place = directory.join(directory_name);
             for file in list(&place) {
-                if is_drop_in(&file) {
+                if counts(&file) {
                     let path = place.join(&file);
                     chosen.entry(file).or_insert(path);
                 }
@@ -97,17 +148,22 @@ pub fn drop_ins(
     chosen.into_values().collect()
 }
 
-/// Finds and reads a unit's files. `list` gives the file names in a directory (none when there is
-/// no such directory), `read` what is at a path.
+/// Finds and reads a unit's files by any of its names. `list` gives the file names in a directory
+/// (none when there is no such directory), `read` what is at a path.
 pub fn find(
     name: &UnitName,
-    directories: &[PathBuf],
-    list: impl FnMut(&Path) -> Vec<String>,
+    names: &Names,
+    mut list: impl FnMut(&Path) -> Vec<String>,
     mut read: impl FnMut(&Path) -> Content,
 ) -> Found {
+    let name = names.resolve(name);
+    let directories = names.paths();
     let mut sources = vec![];
-    // Any directory's own file goes before every directory's template.
-    let candidates = fragment_names(name).into_iter().flat_map(|file| {
+    // Any directory's own file goes before every directory's template; an instance that is a link
+    // to its template has none.
+    let linked = usize::from(names.is_instance_link(&name));
+    let candidates = fragment_names(&name).into_iter().skip(linked);
+    let candidates = candidates.flat_map(|file| {
         directories
             .iter()
             .map(move |directory| directory.join(&file))
@@ -127,7 +183,8 @@ pub fn find(
     if sources.is_empty() {
         return Found::Missing;
     }
-    let drop_ins = drop_ins(name, directories, list);
+    let all = names.of(&name);
+    let drop_ins = drop_ins(&all, directories, &mut list);
     if let Some(path) = drop_ins.get(MAX_DROP_INS) {
         return Found::Unreadable(path.clone());
     }
@@ -140,7 +197,89 @@ pub fn find(
             Content::Unreadable => return Found::Unreadable(path),
         }
     }
-    Found::Files(sources)
+    let mut links = Links {
+        namesake: namesake(&name, names),
+        ..Links::default()
+    };
+    for (ending, units) in [
+        ("wants", &mut links.wants),
+        ("requires", &mut links.requires),
+        ("upholds", &mut links.upholds),
+    ] {
+        match linked_units(&all, names, ending, &mut list, &mut read) {
+            Ok(found) => *units = found,
+            Err(path) => return Found::Unreadable(path),
+        }
+    }
+    links.aliases = all;
+    links.aliases.remove(0);
+    Found::Files(Files {
+        name,
+        sources,
+        links,
+    })
+}
+
+/// The units that have an entry in a unit's `.wants` directories (or another ending).
+fn linked_units(
+    all: &[UnitName],
+    names: &Names,
+    ending: &str,
+    list: impl FnMut(&Path) -> Vec<String>,
+    mut read: impl FnMut(&Path) -> Content,
+) -> Result<Vec<UnitName>, PathBuf> {
+    let is_unit = |file: &str| file.parse::<UnitName>().is_ok();
+    let entries = beside(all, names.paths(), ending, list, is_unit);
+    if let Some(path) = entries.get(MAX_LINKS) {
+        return Err(path.clone());
+    }
+    let mut units = vec![];
+    for path in entries {
+        let entry = path
+            .file_name()
+            .and_then(|file| file.to_str()?.parse().ok());
+        let (Some(entry), Some(unit)) = (entry, all.first()) else {
+            continue;
+        };
+        let masked = match read(&path) {
+            Content::Masked => true,
+            Content::Text(text) => text.is_empty(),
+            // What it leads to is looked for by its name, and missed then.
+            Content::Absent | Content::Unreadable => false,
+        };
+        if !masked && let Some(wanted) = for_instance(entry, unit) {
+            let wanted = names.resolve(&wanted);
+            if wanted != *unit && !units.contains(&wanted) {
+                units.push(wanted);
+            }
+        }
+    }
+    Ok(units)
+}
+
+/// A template that is wanted means its instance of the same name as the wanting unit's.
+fn for_instance(entry: UnitName, unit: &UnitName) -> Option<UnitName> {
+    if !entry.is_template() {
+        return Some(entry);
+    }
+    let instance = unit.instance().unwrap_or(unit.prefix());
+    entry.with_instance(instance)
+}
+
+/// What a timer or path unit starts when nothing is written and there is no service of its name,
+/// but an agent.
+fn namesake(name: &UnitName, names: &Names) -> Option<UnitName> {
+    if !matches!(name.kind(), UnitType::Timer | UnitType::Path) {
+        return None;
+    }
+    let of_kind = |kind: UnitType| -> Option<UnitName> {
+        let namesake = format!("{}.{}", name.stem(), kind.suffix()).parse().ok()?;
+        names.has(&namesake).then_some(namesake)
+    };
+    match of_kind(UnitType::Service) {
+        Some(_) => None,
+        None => of_kind(UnitType::Agent),
+    }
 }
 
 /// Whether a file in a drop-in directory is one.
@@ -149,151 +288,4 @@ fn is_drop_in(file: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn name(text: &str) -> UnitName {
-        text.parse().unwrap()
-    }
-
-    /// A tree of files: `etc` has priority over `usr`.
-    fn search(unit: &str, files: &[(&str, &str)]) -> Found {
-        let directories = ["/etc/u", "/usr/u"].map(PathBuf::from);
-        let list = |directory: &Path| {
-            files
-                .iter()
-                .filter_map(|(path, _)| {
-                    let path = Path::new(path);
-                    (path.parent() == Some(directory))
-                        .then(|| path.file_name().unwrap().to_str().unwrap().to_owned())
-                })
-                .collect()
-        };
-        let read = |path: &Path| match files.iter().find(|(known, _)| Path::new(known) == path) {
-            Some((_, "null")) => Content::Masked,
-            Some((_, "bad")) => Content::Unreadable,
-            Some((_, text)) => Content::Text((*text).to_owned()),
-            None => Content::Absent,
-        };
-        find(&name(unit), &directories, list, read)
-    }
-
-    fn paths(found: Found) -> Vec<String> {
-        let Found::Files(sources) = found else {
-            panic!("{found:?}");
-        };
-        sources
-            .into_iter()
-            .map(|source| source.path.to_str().unwrap().to_owned())
-            .collect()
-    }
-
-    #[test]
-    fn drop_in_directories_from_general_to_special() {
-        assert_eq!(
-            drop_in_names(&name("coder.agent")),
-            ["agent.d", "coder.agent.d"]
-        );
-        assert_eq!(
-            drop_in_names(&name("web-shop-a.agent")),
-            [
-                "agent.d",
-                "web-.agent.d",
-                "web-shop-.agent.d",
-                "web-shop-a.agent.d"
-            ]
-        );
-        assert_eq!(
-            drop_in_names(&name("web-shop@a-b.agent")),
-            [
-                "agent.d",
-                "web-@.agent.d",
-                "web-shop@.agent.d",
-                "web-shop@a-b.agent.d"
-            ]
-        );
-        assert_eq!(
-            drop_in_names(&name("web-.agent")),
-            ["agent.d", "web-.agent.d"]
-        );
-        assert_eq!(drop_in_names(&name("c@.agent")), ["agent.d", "c@.agent.d"]);
-    }
-
-    #[test]
-    fn the_first_directory_has_the_fragment() {
-        let files = [("/usr/u/a.agent", "x"), ("/etc/u/a.agent", "y")];
-        assert_eq!(paths(search("a.agent", &files)), ["/etc/u/a.agent"]);
-        assert_eq!(paths(search("a.agent", &files[..1])), ["/usr/u/a.agent"]);
-        assert_eq!(search("b.agent", &files), Found::Missing);
-    }
-
-    #[test]
-    fn an_instance_falls_back_to_its_template() {
-        let files = [("/etc/u/c@.agent", "x"), ("/usr/u/c@own.agent", "y")];
-        assert_eq!(paths(search("c@a.agent", &files)), ["/etc/u/c@.agent"]);
-        assert_eq!(paths(search("c@own.agent", &files)), ["/usr/u/c@own.agent"]);
-    }
-
-    #[test]
-    fn an_empty_file_and_a_link_to_null_mask() {
-        let masked = Found::Masked("/etc/u/a.agent".into());
-        for content in ["", "null"] {
-            let files = [("/usr/u/a.agent", "x"), ("/etc/u/a.agent", content)];
-            assert_eq!(search("a.agent", &files), masked);
-        }
-    }
-
-    #[test]
-    fn drop_ins_go_by_name_and_the_special_one_wins() {
-        let files = [
-            ("/etc/u/c@.agent", "x"),
-            ("/etc/u/agent.d/50.conf", "type"),
-            ("/etc/u/agent.d/90.conf", "type"),
-            ("/usr/u/c@a.agent.d/50.conf", "instance"),
-            ("/usr/u/c@.agent.d/20.conf", "vendor"),
-            ("/etc/u/c@.agent.d/20.conf", "local"),
-            ("/etc/u/c@.agent.d/.hidden.conf", "no"),
-            ("/etc/u/c@.agent.d/README", "no"),
-            ("/etc/u/other.agent.d/10.conf", "no"),
-        ];
-        assert_eq!(
-            paths(search("c@a.agent", &files)),
-            [
-                "/etc/u/c@.agent",
-                "/etc/u/c@.agent.d/20.conf",
-                "/usr/u/c@a.agent.d/50.conf",
-                "/etc/u/agent.d/90.conf",
-            ]
-        );
-    }
-
-    #[test]
-    fn a_masked_drop_in_hides_those_below_it() {
-        let files = [
-            ("/etc/u/a.agent", "x"),
-            ("/etc/u/a.agent.d/10.conf", "null"),
-            ("/usr/u/a.agent.d/10.conf", "y"),
-        ];
-        assert_eq!(paths(search("a.agent", &files)), ["/etc/u/a.agent"]);
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_read_is_not_left_out() {
-        let files = [("/etc/u/a.agent", "x"), ("/etc/u/a.agent.d/10.conf", "bad")];
-        let bad = Found::Unreadable("/etc/u/a.agent.d/10.conf".into());
-        assert_eq!(search("a.agent", &files), bad);
-        let files = [("/etc/u/a.agent", "bad"), ("/usr/u/a.agent", "x")];
-        let bad = Found::Unreadable("/etc/u/a.agent".into());
-        assert_eq!(search("a.agent", &files), bad);
-    }
-
-    #[test]
-    fn drop_ins_have_a_limit() {
-        let names: Vec<String> = (0..=MAX_DROP_INS)
-            .map(|n| format!("/etc/u/a.agent.d/{n}.conf"))
-            .collect();
-        let mut files = vec![("/etc/u/a.agent", "x")];
-        files.extend(names.iter().map(|name| (name.as_str(), "y")));
-        assert!(matches!(search("a.agent", &files), Found::Unreadable(_)));
-    }
-}
+mod tests;

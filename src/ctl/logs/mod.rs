@@ -203,6 +203,7 @@ pub(super) fn last(directory: &Path, lines: usize, screen: Screen) -> io::Result
 /// `logs`.
 pub(super) fn run(screen: Screen, places: &Places, ask: &cli::Logs) -> anyhow::Result<Exit> {
     let unit = UnitName::from_user(&ask.unit).map_err(Problem::usage)?;
+    let unit = super::find::names(places).resolve(&unit);
     let directory = places.unit_log(&unit);
     let now = Local::now();
     let at = |text: &Option<String>| {

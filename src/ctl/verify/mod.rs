@@ -15,14 +15,15 @@ use serde_json::json;
 use self::order::Neighbours;
 use self::place::Written;
 use super::exit::{Exit, Problem};
-use super::find::{self, Target};
+use super::find;
 use super::screen::{Screen, Tone, clean, plural, tint};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::name::UnitName;
 use crate::place::Places;
 use crate::sys::unitfile::{specifiers, utf8};
+use crate::unit::search::Files;
 use crate::unit::syntax::MAX_FILE;
-use crate::unit::{self, Source};
+use crate::unit::{Links, Source};
 
 /// The word for standard input.
 const STDIN: &str = "-";
@@ -38,6 +39,7 @@ pub(super) fn run(
         return Err(Problem::usage("--name is for the unit on standard input, which is -").into());
     }
     let facts = specifiers(places);
+    let names = find::names(places);
     let mut exit = Exit::Done;
     let mut units = vec![];
     let mut loaded = vec![];
@@ -54,7 +56,7 @@ pub(super) fn run(
                 continue;
             }
         };
-        let found = unit::load(&target.name, &target.sources, &facts);
+        let found = target.load(&names, &facts);
         units.push(json!({ "unit": target.name, "usable": found.unit.is_some() }));
         if found.unit.is_none() {
             exit = exit.max(Exit::NotSo);
@@ -101,7 +103,7 @@ pub(super) fn run(
 }
 
 /// The unit that is given on standard input.
-fn from_stdin(name: Option<&str>) -> Result<Target, Problem> {
+fn from_stdin(name: Option<&str>) -> Result<Files, Problem> {
     let name = UnitName::from_user(name.unwrap_or("stdin.agent")).map_err(Problem::usage)?;
     let failed = |reason: String| Problem::new(format!("failed to read standard input: {reason}"));
     let most = u64::try_from(MAX_FILE).unwrap_or(u64::MAX);
@@ -118,9 +120,10 @@ fn from_stdin(name: Option<&str>) -> Result<Target, Problem> {
         path: "<stdin>".into(),
         text,
     };
-    Ok(Target {
+    Ok(Files {
         name,
         sources: vec![source],
+        links: Links::default(),
     })
 }
 

@@ -7,13 +7,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
 use super::place::{Place, Written};
-use crate::ctl::find::{Target, nearest_unit};
+use crate::ctl::find::nearest_unit;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::name::UnitName;
 use crate::place::Places;
-use crate::sys::unitfile::{directories, list, names, read, specifiers};
-use crate::unit::search::{self, Found};
-use crate::unit::{Relations, Source, Unit, load};
+use crate::sys::unitfile::{directories, list, read, specifiers, unit_names};
+use crate::unit::names::Names;
+use crate::unit::search::{self, Files, Found};
+use crate::unit::{Relations, Source, Unit};
 
 /// Most units that are followed; nobody reads more.
 const MAX_UNITS: usize = 4096;
@@ -31,6 +32,7 @@ const KEYS: [Key; 3] = [
 pub(super) struct Neighbours<'a> {
     places: &'a Places,
     directories: Vec<PathBuf>,
+    names: Names,
     /// Usable or not: the verified ones, then what they start.
     units: BTreeMap<UnitName, (Relations, Vec<Source>)>,
     verified: BTreeSet<UnitName>,
@@ -39,16 +41,18 @@ pub(super) struct Neighbours<'a> {
 impl<'a> Neighbours<'a> {
     /// Nothing known yet.
     pub(super) fn new(places: &'a Places) -> Self {
+        let directories = directories(places);
         Self {
             places,
-            directories: directories(places),
+            names: unit_names(&directories),
+            directories,
             units: BTreeMap::new(),
             verified: BTreeSet::new(),
         }
     }
 
     /// Takes a verified unit in; one that cannot be used orders nothing.
-    pub(super) fn add(&mut self, target: &Target, unit: Option<&Unit>) {
+    pub(super) fn add(&mut self, target: &Files, unit: Option<&Unit>) {
         let beside = target
             .sources
             .first()
@@ -64,6 +68,7 @@ impl<'a> Neighbours<'a> {
             && !self.directories.iter().any(|known| known == beside)
         {
             self.directories.push(beside.to_owned());
+            self.names = unit_names(&self.directories);
         }
         let relations = unit.map(|unit| unit.relations.clone()).unwrap_or_default();
         let known = (relations, target.sources.clone());
@@ -105,7 +110,7 @@ impl<'a> Neighbours<'a> {
 
     fn is_there(&self, name: &UnitName) -> bool {
         self.units.contains_key(name)
-            || search::find(name, &self.directories, list, read) != Found::Missing
+            || search::find(name, &self.names, list, read) != Found::Missing
     }
 
     fn not_there(
@@ -115,8 +120,7 @@ impl<'a> Neighbours<'a> {
         key: &str,
         other: &UnitName,
     ) -> Diagnostic {
-        let names = names(&self.directories);
-        let help = nearest_unit(other, names.iter().chain(self.units.keys()))
+        let help = nearest_unit(other, self.names.all().chain(self.units.keys()))
             .map(|near| format!("did you mean {near}?"));
         let message = format!("{key}=: there is no unit file for {other}");
         written.diagnose(Severity::Warning, Some(place), message, help)
@@ -160,12 +164,13 @@ impl<'a> Neighbours<'a> {
                 if self.units.len() >= MAX_UNITS {
                     return;
                 }
-                let found = search::find(&other, &self.directories, list, read);
-                let Found::Files(sources) = found else {
+                let found = search::find(&other, &self.names, list, read);
+                let Found::Files(files) = found else {
                     continue;
                 };
-                if let Some(unit) = load(&other, &sources, &facts).unit {
-                    self.units.insert(other.clone(), (unit.relations, sources));
+                if let Some(unit) = files.load(&self.names, &facts).unit {
+                    let known = (unit.relations, files.sources);
+                    self.units.insert(other.clone(), known);
                     queue.push_back(other);
                 }
             }

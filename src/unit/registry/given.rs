@@ -31,6 +31,9 @@ pub(crate) const MAX_LIST: usize = 4096;
 /// Most notes about one value; a value with so many mistakes is not one for people.
 const MAX_NOTES: usize = 16;
 
+/// `[Install]` names templates too: links to them are made, nothing is started.
+const MAY_BE_TEMPLATES: [&str; 5] = ["Also", "Alias", "WantedBy", "RequiredBy", "UpheldBy"];
+
 /// Unit types of systemd that this program does not run.
 const FOREIGN_TYPES: [&str; 5] = ["automount", "device", "mount", "scope", "swap"];
 
@@ -140,7 +143,7 @@ impl Given<'_> {
                     let message = format!("{unit} names itself");
                     self.error(ValueError::new(message).at(word.range));
                 }
-                Ok(unit) if unit.is_template() && !matches!(self.key, "Also" | "Alias") => {
+                Ok(unit) if unit.is_template() && !MAY_BE_TEMPLATES.contains(&self.key) => {
                     let message = format!("{unit} is a template");
                     let help = "name an instance of it, with a word behind the @";
                     self.error(ValueError::new(message).help(help).at(word.range));

@@ -180,6 +180,7 @@ fn every_field_has_a_directive() {
     let plain = load("[Agent]\nExecStart=/bin/true\n").unit.unwrap();
     let Unit {
         name: _,
+        aliases: _,
         fragment: _,
         drop_ins: _,
         transient: _,
