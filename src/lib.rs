@@ -51,7 +51,7 @@
 //! | [`bus`] | the D-Bus wire, the contract, who may | engine, unit, plan, runtime (data), sys (sending descriptors) |
 //! | [`daemon`] | the one loop, and everything it does | all above |
 //! | [`hub`] | MCP servers, memory | bus client, sys |
-//! | [`ctl`] | the command | bus client, unit, plan, runtime, the daemon's file finder |
+//! | [`ctl`] | the command | bus client, unit, plan, runtime, the daemon's hand on unit files |
 //!
 //! `unit`, `engine`, `plan`, `runtime` are pure: no I/O, no clock, no randomness, no async, no
 //! unsafe code. `tests/it/layers.rs` reads the `use` lines and fails on a forbidden one; clippy's

@@ -156,7 +156,7 @@ fn definition(facts: &UnitFacts) -> Values {
     let limits = unit.and_then(|unit| unit.service.as_ref()).map(limits);
     vec![
         ("Id", name.clone().into()),
-        ("Names", vec![name.clone()].into()),
+        ("Names", all_names(facts).into()),
         (
             "Description",
             unit.map_or(name, |unit| unit.description.clone()).into(),
@@ -178,6 +178,17 @@ fn definition(facts: &UnitFacts) -> Values {
             "DropInPaths",
             paths(unit.map_or(&[], |unit| &unit.drop_ins)),
         ),
+        (
+            "UnitFileState",
+            facts
+                .file_state
+                .map_or("", |(state, _)| state.as_str())
+                .into(),
+        ),
+        (
+            "UnitFilePreset",
+            facts.file_state.map_or("", |(_, preset)| preset).into(),
+        ),
         ("Transient", unit.is_some_and(|unit| unit.transient).into()),
         ("Requires", names(|relations| &relations.requires)),
         ("Wants", names(|relations| &relations.wants)),
@@ -194,6 +205,15 @@ fn definition(facts: &UnitFacts) -> Values {
         ("ResourceLimits", limits.unwrap_or_default().into()),
         ("LogDirectory", text(facts.log_directory.display())),
     ]
+}
+
+/// Every name of a unit, its own first.
+fn all_names(facts: &UnitFacts) -> Vec<String> {
+    let aliases = facts.unit.iter().flat_map(|unit| &unit.aliases);
+    std::iter::once(&facts.name)
+        .chain(aliases)
+        .map(ToString::to_string)
+        .collect()
 }
 
 /// Which state it is in and since when.

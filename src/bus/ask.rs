@@ -12,6 +12,7 @@ use crate::engine::view::View;
 use crate::name::{JobId, UnitName};
 use crate::runtime::AgentEvent;
 use crate::unit::Unit;
+use crate::unit::install::FileState;
 
 /// Who is calling, by what the kernel says (never by what the caller says).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +65,14 @@ pub enum Ask {
     UnitOfProcess(u32),
     /// Read all unit files again; what runs goes on. → [`Told::Done`]
     Reload,
+    /// The same, and what it changed. → [`Told::Reloaded`]
+    ReloadUnits,
+    /// Make or remove links of unit files. → [`Told::UnitFiles`]
+    UnitFiles(ChangeFiles),
+    /// Whether a unit is enabled. → [`Told::FileState`]
+    UnitFileState(UnitName),
+    /// Every unit file and whether it is enabled. → [`Told::FileStates`]
+    ListUnitFiles,
     /// Exit with everything running, and be respawned. → [`Told::Done`]
     Reexecute,
     /// Stop every unit, then the manager. → [`Told::Done`]
@@ -72,6 +81,30 @@ pub enum Ask {
     Listeners,
     /// The listening MCP socket of one unit (the hub's question). → [`Told::Listener`]
     Listener(UnitName),
+}
+
+impl Ask {
+    /// The unit it is about, where any of its names will do.
+    pub fn unit_mut(&mut self) -> Option<&mut UnitName> {
+        match self {
+            Self::Request(request) => match request {
+                Request::Start { unit, .. }
+                | Request::Restart { unit, .. }
+                | Request::Stop { unit, .. }
+                | Request::TryRestart { unit, .. }
+                | Request::Reload { unit, .. }
+                | Request::ReloadOrRestart { unit, .. }
+                | Request::Pause { unit, .. }
+                | Request::Resume { unit }
+                | Request::Send { unit, .. }
+                | Request::Kill { unit, .. }
+                | Request::ResetFailed { unit: Some(unit) } => Some(unit),
+                Request::ResetFailed { unit: None } | Request::Cancel { .. } => None,
+            },
+            Self::Unit(unit) | Self::Processes(unit) => Some(unit),
+            _ => None,
+        }
+    }
 }
 
 /// The answers.
@@ -98,8 +131,105 @@ pub enum Told {
         /// Tool groups.
         tools: Vec<String>,
     },
+    /// What a reload changed.
+    Reloaded(Vec<Reloaded>),
+    /// Links that were made or removed.
+    UnitFiles(ChangedFiles),
+    /// Whether a unit is enabled.
+    FileState(FileState),
+    /// Path and state of each unit file.
+    FileStates(Vec<(PathBuf, FileState)>),
     /// Done.
     Done,
+}
+
+/// What is to happen to unit files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeFiles {
+    /// What.
+    pub verb: FileVerb,
+    /// Names of units, or absolute paths where the verb takes them.
+    pub files: Vec<String>,
+    /// Until the next boot only.
+    pub runtime: bool,
+    /// Links in the way are replaced.
+    pub force: bool,
+}
+
+/// What may happen to unit files (systemctl(1)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileVerb {
+    /// Make the links of `[Install]`.
+    Enable,
+    /// Remove every link to the unit.
+    Disable,
+    /// The one, then the other.
+    Reenable,
+    /// Whatever the presets say.
+    Preset(PresetMode),
+    /// The same for every unit.
+    PresetAll(PresetMode),
+    /// A link to /dev/null: nobody can start it.
+    Mask,
+    /// Remove that link.
+    Unmask,
+    /// Make a file elsewhere known.
+    Link,
+    /// Remove everything that changes the vendor's version.
+    Revert,
+}
+
+/// Which half of the presets is carried out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PresetMode {
+    /// Both.
+    #[default]
+    Full,
+    /// Nothing is disabled.
+    EnableOnly,
+    /// Nothing is enabled.
+    DisableOnly,
+}
+
+impl PresetMode {
+    /// Every mode with systemd's word.
+    pub const WORDS: [(&'static str, Self); 3] = [
+        ("full", Self::Full),
+        ("enable-only", Self::EnableOnly),
+        ("disable-only", Self::DisableOnly),
+    ];
+}
+
+/// What happened to unit files.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChangedFiles {
+    /// Whether any of the units has something in `[Install]`.
+    pub carries_install_info: bool,
+    /// Each change, in order.
+    pub changes: Vec<FileChange>,
+}
+
+/// One change of a unit directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileChange {
+    /// What, in systemd's words: `symlink`, `unlink`; or why nothing happened: `masked`,
+    /// `auxiliary failed`, `destination not present`.
+    pub kind: &'static str,
+    /// Where.
+    pub path: PathBuf,
+    /// Where the link leads, or whom it is about.
+    pub source: String,
+}
+
+/// What a reload changed about one unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reloaded {
+    /// Which.
+    pub unit: UnitName,
+    /// `new`, `gone`, `changed`, `changed-running` (what runs goes on as it was), `error`.
+    pub what: &'static str,
+    /// The errors with file and line.
+    pub text: String,
 }
 
 /// Why something is not answered.
@@ -192,6 +322,9 @@ pub struct UnitFacts {
     pub last_activity: u64,
     /// Where its output is.
     pub log_directory: PathBuf,
+    /// Whether it is enabled, and what the presets say; asked for single units only, because it
+    /// takes a look at every directory.
+    pub file_state: Option<(FileState, &'static str)>,
 }
 
 /// One job.
@@ -283,6 +416,8 @@ pub enum Signal {
         /// Whose.
         unit: UnitName,
     },
+    /// Links of unit files were made or removed.
+    UnitFilesChanged,
     /// A unit's MCP socket is there (for the hub only).
     ListenerNew(UnitName),
     /// A unit's MCP socket is gone (for the hub only).

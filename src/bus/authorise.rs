@@ -25,6 +25,8 @@ pub enum Action {
     ControlAgent,
     /// Reload, reexecute or shut down.
     ManageDaemon,
+    /// Enable, disable, mask or link.
+    ManageUnitFiles,
     /// The hub's own questions.
     ServeAgents,
 }
@@ -39,6 +41,7 @@ impl Action {
             Self::ManageUnits => "org.aether1.manage-units",
             Self::ControlAgent => "org.aether1.control-agent",
             Self::ManageDaemon => "org.aether1.reload-daemon",
+            Self::ManageUnitFiles => "org.aether1.manage-unit-files",
             Self::ServeAgents => "org.aether1.serve-agents",
         }
     }
@@ -76,7 +79,8 @@ pub fn authorise(caller: &Caller, manager_uid: u32, action: &Action) -> Result<(
 mod tests {
     use super::*;
 
-    /// Read own unit, read another, read lists, subscribe, manage units, control, daemon, hub.
+    /// Read own unit, read another, read lists, subscribe, manage units, control, daemon, unit
+    /// files, hub.
     fn row(uid: u32, unit: Option<&str>, manager_uid: u32) -> String {
         let own: UnitName = unit.unwrap_or("a.agent").parse().unwrap();
         let caller = Caller {
@@ -92,6 +96,7 @@ mod tests {
             Action::ManageUnits,
             Action::ControlAgent,
             Action::ManageDaemon,
+            Action::ManageUnitFiles,
             Action::ServeAgents,
         ]
         .iter()
@@ -108,36 +113,36 @@ mod tests {
     #[test]
     fn the_table() {
         let table = [
-            ("root at the system manager", row(0, None, 0), "+++++++-"),
-            ("root at a user's manager", row(0, None, 1000), "+++++++-"),
+            ("root at the system manager", row(0, None, 0), "++++++++-"),
+            ("root at a user's manager", row(0, None, 1000), "++++++++-"),
             (
                 "the user at their manager",
                 row(1000, None, 1000),
-                "+++++++-",
+                "++++++++-",
             ),
             (
                 "a user at the system manager",
                 row(1000, None, 0),
-                "+++-----",
+                "+++------",
             ),
-            ("another user", row(1001, None, 1000), "--------"),
-            ("an agent", row(61001, Some("a.agent"), 0), "+-------"),
-            ("an agent as root", row(0, Some("a.agent"), 0), "+-------"),
+            ("another user", row(1001, None, 1000), "---------"),
+            ("an agent", row(61001, Some("a.agent"), 0), "+--------"),
+            ("an agent as root", row(0, Some("a.agent"), 0), "+--------"),
             (
                 "an agent as the user",
                 row(1000, Some("a.agent"), 1000),
-                "+-------",
+                "+--------",
             ),
-            ("the hub", row(61002, Some(HUB_UNIT), 0), "++++---+"),
+            ("the hub", row(61002, Some(HUB_UNIT), 0), "++++----+"),
             (
                 "the hub as the user",
                 row(1000, Some(HUB_UNIT), 1000),
-                "++++---+",
+                "++++----+",
             ),
             (
                 "a unit named alike",
                 row(0, Some("aether-hub.agent"), 0),
-                "+-------",
+                "+--------",
             ),
         ];
         for (who, found, expected) in table {

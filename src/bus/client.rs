@@ -22,12 +22,14 @@ use crate::name::UnitName;
 use crate::place::Places;
 
 mod error;
+mod files;
 pub mod properties;
 pub mod rows;
 mod signals;
 mod verbs;
 
 pub use error::{ClientError, ErrorClass};
+pub use files::ChangeRow;
 pub use properties::Properties;
 pub use rows::{AgentRow, JobPath, JobRow, ProcessRow, UnitPath, UnitRow};
 pub use signals::{ClientSignal, Signals};

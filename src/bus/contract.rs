@@ -161,7 +161,9 @@ mod tests {
             for method in interface.methods {
                 assert!(
                     method.input.ends_with("a{sv}")
-                        || reads.iter().any(|read| method.name.starts_with(read)),
+                        || reads.iter().any(|read| method.name.starts_with(read))
+                        // Systemd's own, which are as they are.
+                        || method.name.contains("UnitFiles"),
                     "{}.{} cannot grow",
                     interface.name,
                     method.name

@@ -82,7 +82,7 @@ impl Call<'_> {
         }
     }
 
-    fn body<T>(&self) -> Result<T, Failure>
+    pub(super) fn body<T>(&self) -> Result<T, Failure>
     where
         T: for<'d> zbus::wire::DynamicDeserialize<'d>,
     {
@@ -92,11 +92,11 @@ impl Call<'_> {
             .map_err(|error| Failure::invalid(format!("the arguments cannot be read: {error}")))
     }
 
-    fn allow(&self, action: &Action) -> Result<(), Failure> {
+    pub(super) fn allow(&self, action: &Action) -> Result<(), Failure> {
         authorise(self.caller, self.manager_uid, action).map_err(|denial| Failure::of(&denial))
     }
 
-    fn ask(&self, action: &Action, ask: Ask, answer: Answer) -> Result<Step, Failure> {
+    pub(super) fn ask(&self, action: &Action, ask: Ask, answer: Answer) -> Result<Step, Failure> {
         self.allow(action)?;
         Ok(Step::Ask(Box::new(ask), answer))
     }
@@ -255,15 +255,16 @@ impl Call<'_> {
                 let request = Request::Cancel { job: JobId(id) };
                 self.request(Action::ManageUnits, request, Answer::Nothing)
             }
-            "Reload" | "Reexecute" | "Shutdown" => {
+            "Reload" | "ReloadUnits" | "Reexecute" | "Shutdown" => {
                 let (options,): (Options,) = self.body()?;
                 known(&options, &[])?;
-                let ask = match method {
-                    "Reload" => Ask::Reload,
-                    "Reexecute" => Ask::Reexecute,
-                    _ => Ask::Shutdown,
+                let (ask, answer) = match method {
+                    "Reload" => (Ask::Reload, Answer::Nothing),
+                    "ReloadUnits" => (Ask::ReloadUnits, Answer::Reloaded),
+                    "Reexecute" => (Ask::Reexecute, Answer::Nothing),
+                    _ => (Ask::Shutdown, Answer::Nothing),
                 };
-                self.ask(&Action::ManageDaemon, ask, Answer::Nothing)
+                self.ask(&Action::ManageDaemon, ask, answer)
             }
             "Subscribe" => {
                 let (options,): (Options,) = self.body()?;
@@ -272,7 +273,7 @@ impl Call<'_> {
                 Ok(Step::Subscribe)
             }
             "Unsubscribe" => Ok(Step::Unsubscribe),
-            other => Err(unimplemented_method(other)),
+            other => self.unit_files(other),
         }
     }
 
@@ -476,7 +477,7 @@ fn unknown_method(member: &str, place: &str) -> Failure {
 }
 
 /// A method that is in the contract and not here; a test calls every method to find these.
-fn unimplemented_method(member: &str) -> Failure {
+pub(super) fn unimplemented_method(member: &str) -> Failure {
     unknown_method(member, "this version")
 }
 

@@ -16,6 +16,7 @@ use crate::bus::path::{self, Object};
 use crate::engine::event::Answer as Outcome;
 use crate::engine::view::ActiveState;
 use crate::name::{JobId, UnitType};
+use crate::unit::glob;
 
 /// How an answer is told.
 #[derive(Debug, Clone)]
@@ -40,6 +41,12 @@ pub(crate) enum Answer {
     Processes,
     Listeners,
     Listener,
+    Reloaded,
+    ChangedFiles {
+        info: bool,
+    },
+    FileState,
+    FileStates,
 }
 
 /// Which units a list shows; an empty list of words means all.
@@ -162,6 +169,30 @@ fn encode(
             back().build(&(jobs.iter().map(job_row).collect::<Vec<_>>(),))?
         }
         (Answer::Processes, Some(Told::Processes(processes))) => back().build(&(processes,))?,
+        (Answer::Reloaded, Some(Told::Reloaded(units))) => {
+            let rows = units
+                .iter()
+                .map(|it| (it.unit.as_str(), it.what, &*it.text));
+            back().build(&(rows.collect::<Vec<_>>(),))?
+        }
+        (Answer::ChangedFiles { info }, Some(Told::UnitFiles(changed))) => {
+            let rows: Vec<(&str, String, &str)> = changed
+                .changes
+                .iter()
+                .map(|it| (it.kind, it.path.display().to_string(), &*it.source))
+                .collect();
+            match info {
+                true => back().build(&(changed.carries_install_info, rows))?,
+                false => back().build(&(rows,))?,
+            }
+        }
+        (Answer::FileState, Some(Told::FileState(state))) => back().build(&(state.as_str(),))?,
+        (Answer::FileStates, Some(Told::FileStates(files))) => {
+            let rows = files
+                .iter()
+                .map(|(path, state)| (path.display().to_string(), state.as_str()));
+            back().build(&(rows.collect::<Vec<_>>(),))?
+        }
         (Answer::Listeners, Some(Told::Listeners(units))) => {
             let names: Vec<&str> = units.iter().map(|unit| unit.as_str()).collect();
             back().build(&(names,))?
@@ -305,38 +336,8 @@ impl Filter {
                 || self
                     .patterns
                     .iter()
-                    .any(|pattern| matches(pattern, facts.name.as_str())))
+                    .any(|pattern| glob::matches(pattern, facts.name.as_str())))
     }
-}
-
-/// Whether a shell pattern of `*` and `?` covers the whole text; linear in memory, never
-/// exponential in time.
-fn matches(pattern: &str, text: &str) -> bool {
-    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
-    let (mut p, mut t) = (0, 0);
-    let mut retry = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                retry = Some((p, t));
-                p += 1;
-            }
-            Some(&byte) if byte == b'?' || byte == text[t] => {
-                p += 1;
-                t += 1;
-            }
-            _ => match retry {
-                // Only the last star needs to take one more byte.
-                Some((star, taken)) => {
-                    retry = Some((star, taken + 1));
-                    p = star + 1;
-                    t = taken + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|byte| *byte == b'*')
 }
 
 fn introspect(object: &Object, told: Option<Told>) -> String {
@@ -368,25 +369,4 @@ fn introspect(object: &Object, told: Option<Told>) -> String {
     }
     xml.push_str("</node>\n");
     xml
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns() {
-        for (pattern, text, expected) in [
-            ("*", "a.agent", true),
-            ("*.agent", "a.agent", true),
-            ("*.agent", "a.service", false),
-            ("a?c*", "abc.agent", true),
-            ("a?c", "abc.agent", false),
-            ("*a*a*a*b", "aaaaaaaaaaaaaaaaaaaaaaaa", false),
-            ("", "a", false),
-            ("a.agent", "a.agent", true),
-        ] {
-            assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
-        }
-    }
 }

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc;
 
 use crate::bus::ask::{
-    Ask, Asked, Caller, Denial, JobFacts, ManagerFacts, Signal, Told, UnitFacts,
+    Ask, Asked, Caller, ChangedFiles, Denial, FileChange, JobFacts, ManagerFacts, Reloaded, Signal,
+    Told, UnitFacts,
 };
 use crate::bus::client::Client;
 use crate::bus::publish::Publisher;
@@ -18,6 +19,7 @@ use crate::engine::event::{
 use crate::engine::view::{ActiveState, FreezerState, Outcome, View};
 use crate::name::{Invocation, JobId, UnitName};
 use crate::plan::{Enforcement, Failure};
+use crate::unit::install::FileState;
 use crate::unit::{RuntimeKind, Unit};
 
 pub(crate) fn name(text: &str) -> UnitName {
@@ -106,6 +108,7 @@ pub(crate) fn facts(unit: &str) -> UnitFacts {
         cost_micros: 3,
         last_activity: 4,
         log_directory: "/var/log/aether/x".into(),
+        file_state: Some((FileState::Enabled, "enabled")),
         name,
     }
 }
@@ -280,6 +283,24 @@ fn answer(ask: Ask, units: &[UnitFacts]) -> Result<Told, Denial> {
             "/aether/x".to_owned(),
             42,
             "sleep 1".to_owned(),
+        )])),
+        Ask::ReloadUnits => Ok(Told::Reloaded(vec![Reloaded {
+            unit: name("coder.agent"),
+            what: "changed",
+            text: String::new(),
+        }])),
+        Ask::UnitFiles(_) => Ok(Told::UnitFiles(ChangedFiles {
+            carries_install_info: true,
+            changes: vec![FileChange {
+                kind: "symlink",
+                path: "/etc/aether/units/a".into(),
+                source: "/usr/a".to_owned(),
+            }],
+        })),
+        Ask::UnitFileState(_) => Ok(Told::FileState(FileState::Enabled)),
+        Ask::ListUnitFiles => Ok(Told::FileStates(vec![(
+            "/etc/aether/units/a.agent".into(),
+            FileState::Static,
         )])),
         Ask::Reload | Ask::Reexecute | Ask::Shutdown => Ok(Told::Done),
         Ask::Listeners => Ok(Told::Listeners(vec![name("coder.agent")])),

@@ -17,6 +17,7 @@ pub mod contract;
 mod dispatch;
 mod encode;
 mod failure;
+mod files;
 mod frame;
 pub mod path;
 pub mod publish;

@@ -143,6 +143,7 @@ impl Shared {
                 unit.as_str(),
                 result_word(*result),
             ))?,
+            Signal::UnitFilesChanged => manager("UnitFilesChanged").build(&())?,
             Signal::Changed(facts) => return self.changed(facts),
             Signal::Activity { unit, event, at } => {
                 let (kind, summary) = aether1::activity(event);

@@ -6,6 +6,10 @@ use std::ffi::OsString;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod files;
+
+pub(super) use files::{Installation, ListFiles};
+
 /// What `--help` says below the options.
 const AFTER: &str = "\
 Names: `coder` means coder.agent; other types are written out (web.service, agents.target).
@@ -15,7 +19,7 @@ Exit codes:
   1  failed, or not so (is-active: not active; verify: errors; logs: no such log)
   2  wrong usage
   3  no Aether is running here
-  4  refused: not allowed, or others need it
+  4  refused: not allowed, or others need it (is-enabled: there is no such unit)
   130  interrupted (Ctrl-C) while it waited, 143 by SIGTERM; what was asked for goes on
 
 start --wait, run --wait and --follow: 0 when the unit ended well, 1 when it failed, whatever its
@@ -232,6 +236,8 @@ pub(super) enum Verb {
     },
     /// Whether units are active: 0 if all are, else 1; prints their states.
     IsActive(Units),
+    #[command(flatten)]
+    Files(Installation),
     /// Jobs that wait or run.
     ListJobs,
     /// Drop jobs.
@@ -240,7 +246,7 @@ pub(super) enum Verb {
         #[arg(required = true, value_name = "JOB")]
         jobs: Vec<u32>,
     },
-    /// Read all unit files again; what runs goes on.
+    /// Read all unit files again and say what changed; what runs goes on.
     #[command(visible_alias = "reload")]
     DaemonReload,
     /// Replace the running supervisor by the installed program; what runs goes on.

@@ -415,11 +415,31 @@ pub(super) async fn cancel(places: &Places, jobs: &[u32]) -> anyhow::Result<Exit
 /// `daemon-reload`.
 pub(super) async fn reload(screen: Screen, places: &Places) -> anyhow::Result<Exit> {
     let client = ask::connect(places).await?;
-    client
-        .reload()
+    let rows = client
+        .reload_units()
         .await
         .map_err(|error| ask::refused("have unit files read again", &error))?;
-    screen.say("Unit files were read again.")?;
+    if screen.json {
+        let values = rows
+            .iter()
+            .map(|(unit, what, text)| json!({ "unit": unit, "what": what, "text": text }));
+        screen.print_json(&Value::Array(values.collect()))?;
+        return Ok(Exit::Done);
+    }
+    screen.say(match rows.is_empty() {
+        true => "Unit files were read again; nothing has changed.",
+        false => "Unit files were read again.",
+    })?;
+    for (unit, what, text) in &rows {
+        match what.as_str() {
+            "changed-running" => screen.say(&format!(
+                "  {unit}: changed; what runs goes on as it was started, until: aetherctl restart {unit}"
+            ))?,
+            // Not a failure of the reload: the unit stays what it was.
+            "error" => super::note(screen, &format!("  {}", clean(text, false))),
+            other => screen.say(&format!("  {unit}: {}", clean_line(other)))?,
+        }
+    }
     Ok(Exit::Done)
 }
 

@@ -17,6 +17,7 @@ mod directives;
 mod exit;
 mod facts;
 mod find;
+mod install;
 mod life;
 mod list;
 mod logs;
@@ -141,6 +142,7 @@ async fn talk(screen: Screen, places: &Places, cli: &Cli) -> anyhow::Result<Exit
         } => control::kill(screen, places, &units.units, *whom, signal).await,
         Verb::ResetFailed { units } => control::reset_failed(places, units).await,
         Verb::IsActive(ask) => ask::is_active(screen, places, &ask.units).await,
+        Verb::Files(verb) => install::run(screen, places, verb).await,
         Verb::ListJobs => list::list_jobs(screen, places).await,
         Verb::Cancel { jobs } => control::cancel(places, jobs).await,
         Verb::DaemonReload => control::reload(screen, places).await,

@@ -15,7 +15,21 @@ use crate::sys::{clock, process};
 
 impl Daemon {
     pub(super) fn answer(&mut self, asked: Asked) {
-        let Asked { caller, ask, reply } = asked;
+        let Asked {
+            caller,
+            mut ask,
+            reply,
+        } = asked;
+        if !matches!(
+            ask,
+            Ask::Jobs | Ask::Manager | Ask::UnitOfProcess(_) | Ask::Listeners | Ask::Listener(_)
+        ) {
+            self.library.refresh();
+        }
+        if let Some(name) = ask.unit_mut() {
+            // Whatever is done to an alias is done to its unit.
+            *name = self.library.resolve(name);
+        }
         let told = match ask {
             Ask::Request(request) => {
                 self.note_request(&caller, &json!(request));
@@ -39,7 +53,10 @@ impl Daemon {
                     Err(denial) => Err(denial),
                 }
             }
-            Ask::Unit(name) => self.look(&name).map(|facts| Told::Unit(Box::new(facts))),
+            Ask::Unit(name) => self.look(&name).map(|mut facts| {
+                facts.file_state = self.enabled_as(&name);
+                Told::Unit(Box::new(facts))
+            }),
             Ask::Units => Ok(Told::Units(self.all_facts())),
             Ask::Jobs => Ok(Told::Jobs(self.job_facts())),
             Ask::Manager => Ok(Told::Manager(Box::new(self.manager_facts()))),
@@ -54,6 +71,20 @@ impl Daemon {
                 self.reload();
                 Ok(Told::Done)
             }
+            Ask::ReloadUnits => {
+                self.note_request(&caller, &json!("reload"));
+                Ok(Told::Reloaded(self.reload()))
+            }
+            Ask::UnitFiles(ask) => {
+                let verb = format!("{:?}", ask.verb).to_lowercase();
+                self.note_request(
+                    &caller,
+                    &json!({ verb: ask.files, "runtime": ask.runtime, "force": ask.force }),
+                );
+                self.change_files(&ask)
+            }
+            Ask::UnitFileState(name) => self.installer().state(&name).map(Told::FileState),
+            Ask::ListUnitFiles => Ok(Told::FileStates(self.installer().states())),
             Ask::Reexecute => {
                 self.note_request(&caller, &json!("reexecute"));
                 self.leaving = true;
@@ -170,7 +201,7 @@ impl Daemon {
                 "{name} is running already; choose another name"
             )));
         }
-        if self.library.has_file(name) && !self.library.is_transient(name) {
+        if self.library.has_name(name) && !self.library.is_transient(name) {
             return Err(Denial::Failed(format!(
                 "{name} has a unit file; choose another name, or start that one"
             )));
@@ -179,6 +210,7 @@ impl Daemon {
         let path = self.places.transient().join(name.as_str());
         write_whole(&path, text.as_bytes())
             .map_err(|error| Denial::Failed(format!("cannot write {}: {error}", path.display())))?;
+        self.library.refresh();
         let result = self.load(name);
         if result.is_err() {
             let _ = std::fs::remove_file(&path);
@@ -205,18 +237,6 @@ impl Daemon {
             };
             self.feed(Event::Requested { id, request });
         }
-    }
-
-    /// Reads every known unit's files again. What runs goes on with what it was started with.
-    pub(super) fn reload(&mut self) {
-        let names: Vec<UnitName> = self.engine.views().map(|view| view.name).collect();
-        for name in names {
-            if let Err(denial) = self.define(&name) {
-                tracing::warn!("{denial}");
-            }
-        }
-        self.settle();
-        tracing::info!("unit files read again");
     }
 
     /// The unit is gone from the engine.

@@ -57,6 +57,7 @@ impl Daemon {
             cost_micros: agent.map_or(0, super::agent::Agent::cost),
             last_activity: agent.map_or(0, |agent| agent.last_activity),
             log_directory: self.places.unit_log(name),
+            file_state: None,
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::bus::ask::{Denial, UnitFacts};
+use crate::bus::ask::{Denial, Reloaded, UnitFacts};
 use crate::daemon::Daemon;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::engine::event::Event;
@@ -13,6 +13,7 @@ use crate::name::UnitName;
 use crate::place::Places;
 use crate::sys::cgroup::Kind;
 use crate::sys::unitfile::{self, list, read};
+use crate::unit::install::FileState;
 use crate::unit::names::Names;
 use crate::unit::search::{self, Found};
 use crate::unit::{self, SpecifierFacts, Unit};
@@ -25,18 +26,28 @@ const MAX_CLOSURE: usize = 1_000;
 
 /// systemd's word for a unit without a file.
 const MISSING: &str = "not-found";
+/// Its word for a unit that must not be started.
+const MASKED: &str = "masked";
 
 /// What is known of unit files.
 #[derive(Debug)]
 pub(super) struct Library {
     directories: Vec<PathBuf>,
     transient: PathBuf,
+    runtime: PathBuf,
     facts: SpecifierFacts,
     /// Which names there are, as of the last look at the directories.
     names: Names,
+    /// Which units had a file at the last reload.
+    reloaded: BTreeSet<UnitName>,
+    /// Whether known units are enabled, as of the last reload or change of links.
+    pub(super) file_states: HashMap<UnitName, Option<EnabledAs>>,
     /// What the last reading of each unit found.
     read: HashMap<UnitName, Reading>,
 }
+
+/// Whether a unit is enabled, and what the presets say.
+pub(super) type EnabledAs = (FileState, &'static str);
 
 #[derive(Debug, Clone, Default)]
 struct Reading {
@@ -47,18 +58,37 @@ struct Reading {
 impl Library {
     pub(super) fn new(places: &Places) -> Self {
         let directories = unitfile::directories(places);
-        Self {
+        let mut library = Self {
             names: unitfile::unit_names(&directories),
+            reloaded: BTreeSet::new(),
+            file_states: HashMap::new(),
             directories,
             transient: places.transient(),
+            runtime: places.runtime_units(),
             facts: unitfile::specifiers(places),
             read: HashMap::new(),
-        }
+        };
+        library.reloaded = library.names().into_iter().collect();
+        library
     }
 
     /// Looks which names there are; once for everything that is loaded for one question.
     pub(super) fn refresh(&mut self) {
-        self.names = unitfile::unit_names(&self.directories);
+        let names = unitfile::unit_names(&self.directories);
+        if names != self.names {
+            self.names = names;
+            self.file_states.clear();
+        }
+    }
+
+    /// Which names there are, and what specifiers stand for.
+    pub(super) const fn known(&self) -> (&Names, &SpecifierFacts) {
+        (&self.names, &self.facts)
+    }
+
+    /// The unit that a name means, by the last look at the directories.
+    pub(super) fn resolve(&self, name: &UnitName) -> UnitName {
+        self.names.resolve(name)
     }
 
     pub(super) fn machine_id(&self) -> &str {
@@ -77,8 +107,9 @@ impl Library {
             .collect()
     }
 
-    pub(super) fn has_file(&self, name: &UnitName) -> bool {
-        self.names.has(name)
+    /// Whether a file or link has this very name.
+    pub(super) fn has_name(&self, name: &UnitName) -> bool {
+        self.names.contains(name)
     }
 
     pub(super) fn is_transient(&self, name: &UnitName) -> bool {
@@ -102,6 +133,7 @@ impl Library {
     }
 
     pub(super) fn forget(&mut self, name: &UnitName) {
+        self.file_states.remove(name);
         self.read.remove(name);
     }
 
@@ -142,10 +174,15 @@ impl Library {
                 }
             }
             Found::Masked(path) => {
-                reading.state = "masked";
+                reading.state = MASKED;
                 Err(Denial::Failed(format!(
-                    "{name} is masked by {}; remove that file to unmask it",
-                    path.display()
+                    "{name} is masked by {}; unmask it with: aetherctl unmask{} {name}",
+                    path.display(),
+                    if path.starts_with(&self.runtime) {
+                        " --runtime"
+                    } else {
+                        ""
+                    }
                 )))
             }
             Found::Missing => {
@@ -199,7 +236,6 @@ impl Daemon {
 
     fn load_with_needs(&mut self, name: &UnitName, anew: bool) -> Result<(), Denial> {
         no_template(name)?;
-        self.library.refresh();
         let mut todo = vec![name.clone()];
         let mut seen = BTreeSet::new();
         while let Some(next) = todo.pop() {
@@ -214,11 +250,18 @@ impl Daemon {
                     let relations = &unit.relations;
                     todo.extend(relations.requires.iter().cloned());
                     todo.extend(relations.wants.iter().cloned());
+                    todo.extend(relations.binds_to.iter().cloned());
+                    todo.extend(relations.upholds.iter().cloned());
                     todo.extend(relations.conflicts.iter().cloned());
+                    todo.extend(relations.triggers.iter().cloned());
                 }
-                Err(denial) if next == *name => return Err(denial),
-                // The engine says what a missing requirement means.
-                Err(_) => {}
+                Err(denial) => {
+                    self.undefine(&next);
+                    if next == *name {
+                        return Err(denial);
+                    }
+                    // The engine says what a missing requirement means.
+                }
             }
         }
         Ok(())
@@ -230,13 +273,21 @@ impl Daemon {
     /// and whoever may only look must not fill the memory with them.
     pub(super) fn look(&mut self, name: &UnitName) -> Result<UnitFacts, Denial> {
         if self.engine.definition(name).is_some() {
-            self.load(name)?;
+            let loaded = self.load(name);
             self.settle();
-            return Ok(self.unit_facts(name));
+            if self.library.load_state(name, false) != MASKED {
+                loaded?;
+                return Ok(self.unit_facts(name));
+            }
         }
         no_template(name)?;
-        self.library.refresh();
         let (reading, result) = self.library.look(name);
+        if reading.state == MASKED {
+            return Ok(UnitFacts {
+                load_state: MASKED,
+                ..self.unit_facts(name)
+            });
+        }
         let mut unit = result?;
         self.imply(&mut unit);
         Ok(UnitFacts {
@@ -245,6 +296,94 @@ impl Daemon {
             unit: Some(Arc::new(unit)),
             ..self.unit_facts(name)
         })
+    }
+
+    /// A unit that was masked, or whose file is gone, must not be started from what it was. One with
+    /// a mistake in its file stays what it is.
+    fn undefine(&mut self, name: &UnitName) {
+        let gone = matches!(self.library.load_state(name, false), MISSING | MASKED);
+        if gone && self.engine.definition(name).is_some() {
+            self.feed(Event::Undefined(name.clone()));
+        }
+    }
+
+    /// Reads a known unit's files again. What runs goes on with what it was started with.
+    pub(super) fn read_again(&mut self, name: &UnitName) -> Option<Reloaded> {
+        if self.library.resolve(name) != *name {
+            // What has this name now is another unit.
+            self.feed(Event::Undefined(name.clone()));
+            return None;
+        }
+        let before = self.engine.definition(name).map(Arc::clone);
+        let busy = self.is_busy(name);
+        let reloaded = |what, text| {
+            Some(Reloaded {
+                unit: name.clone(),
+                what,
+                text,
+            })
+        };
+        match self.define(name) {
+            Ok(unit) if before.as_ref() == Some(&unit) => None,
+            Ok(_) if busy => reloaded("changed-running", String::new()),
+            Ok(_) => reloaded("changed", String::new()),
+            Err(denial) => {
+                self.undefine(name);
+                tracing::warn!("{denial}");
+                match denial {
+                    Denial::NoUnitFile { .. } => reloaded("gone", String::new()),
+                    other => reloaded("error", other.to_string()),
+                }
+            }
+        }
+    }
+
+    /// Reads every known unit's files again. What runs goes on with what it was started with.
+    pub(super) fn reload(&mut self) -> Vec<Reloaded> {
+        self.library.refresh();
+        self.library.file_states.clear();
+        let known: BTreeSet<UnitName> = self.engine.views().map(|view| view.name).collect();
+        let mut all: Vec<Reloaded> = known
+            .iter()
+            .filter_map(|name| self.read_again(name))
+            .collect();
+        let files: BTreeSet<UnitName> = self.library.names().into_iter().collect();
+        let before = std::mem::replace(&mut self.library.reloaded, files.clone());
+        let come = files.difference(&before).map(|name| (name, "new"));
+        let gone = before.difference(&files).map(|name| (name, "gone"));
+        for (name, what) in come.chain(gone) {
+            if !all.iter().any(|reloaded| reloaded.unit == *name) {
+                let text = match self.library.look(name).1 {
+                    Err(denial @ Denial::LoadFailed { .. }) => denial.to_string(),
+                    _ => String::new(),
+                };
+                all.push(Reloaded {
+                    unit: name.clone(),
+                    what: if text.is_empty() { what } else { "error" },
+                    text,
+                });
+            }
+        }
+        all.sort_by(|one, other| one.unit.cmp(&other.unit));
+        self.settle();
+        tracing::info!("unit files read again");
+        all
+    }
+
+    /// Whether a unit is enabled, remembered of units that are known: it takes a look at every
+    /// directory, and there is no end of names to ask for.
+    pub(super) fn enabled_as(&mut self, name: &UnitName) -> Option<EnabledAs> {
+        if let Some(known) = self.library.file_states.get(name) {
+            return *known;
+        }
+        let installer = self.installer();
+        // A unit without a file has no state.
+        let state = installer.state(name).ok();
+        let found = state.map(|state| (state, installer.preset_word(name, state)));
+        if self.engine.definition(name).is_some() {
+            self.library.file_states.insert(name.clone(), found);
+        }
+        found
     }
 
     fn is_busy(&self, name: &UnitName) -> bool {

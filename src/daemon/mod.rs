@@ -8,8 +8,8 @@
 //!
 //! Way through the room: `begin` (start, adoption) → here (the loop) → `perform` (effects) →
 //! `hands`/`prepare` (a start in steps) · `output`/`record` (logs) · `agent` (what an agent said)
-//! · `door` (what is asked over the bus) · `facts` (what is answered) · `snapshot` (what a new
-//! daemon must know).
+//! · `door` (what is asked over the bus) · `load` and `install` (unit files, links between them) ·
+//! `facts` (what is answered) · `snapshot` (what a new daemon must know).
 
 #![expect(
     clippy::disallowed_methods,
@@ -49,6 +49,7 @@ mod begin;
 mod door;
 mod facts;
 mod hands;
+pub(crate) mod install;
 mod journal;
 mod lifeline;
 mod listen;
@@ -313,7 +314,7 @@ impl Daemon {
             Occurrence::Status(unit) => self.take_status(&unit),
             Occurrence::Alarm => self.ring(),
             Occurrence::Terminate => self.stop_everything(),
-            Occurrence::Reload => self.reload(),
+            Occurrence::Reload => drop(self.reload()),
         }
     }
 

@@ -799,6 +799,7 @@ fn serve(socket: &Path) {
         cost_micros: 0,
         last_activity: 0,
         log_directory: "/nowhere".into(),
+        file_state: None,
     };
     let work = async move {
         let listener = tokio::net::UnixListener::from_std(listener).unwrap();

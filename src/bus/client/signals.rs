@@ -34,6 +34,8 @@ pub enum ClientSignal {
         /// How.
         result: JobResult,
     },
+    /// Links of unit files were made or removed.
+    UnitFilesChanged,
     /// Properties of a unit changed.
     Changed {
         /// Whose.
@@ -103,6 +105,7 @@ impl ClientSignal {
                         Self::UnitRemoved(name)
                     }
                 }
+                ("org.aether1.Manager", "UnitFilesChanged") => Self::UnitFilesChanged,
                 ("org.aether1.Manager", "JobNew") => {
                     let (id, _, unit): (u32, OwnedObjectPath, String) = body.deserialize().ok()?;
                     Self::JobNew {

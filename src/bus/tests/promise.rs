@@ -74,6 +74,7 @@ fn words(method: &str) -> &'static [&'static str] {
         "Pause" => &["freeze"],
         "Start" | "Stop" | "Restart" => &["replace"],
         "Get" | "Set" => &["", "Id"],
+        "PresetAllUnitFiles" | "PresetUnitFilesWithMode" => &["enable-only"],
         "GetAll" => &[""],
         _ => &["coder.agent", "replace"],
     }
@@ -86,6 +87,7 @@ fn sample(
 ) -> Variant<'static> {
     match signature {
         Signature::Str => (*words.next().unwrap()).into(),
+        Signature::Bool => true.into(),
         Signature::U32 => 1_u32.into(),
         Signature::I32 => 1_i32.into(),
         Signature::Variant => Variant::Variant(Box::new(1_u32.into())),
@@ -196,6 +198,7 @@ async fn every_signal_is_the_one_declared() {
             at: 1_000_000,
         },
         Signal::InputConsumed { unit: unit() },
+        Signal::UnitFilesChanged,
         Signal::ListenerNew(unit()),
         Signal::ListenerRemoved(unit()),
     ];

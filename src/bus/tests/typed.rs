@@ -1,6 +1,6 @@
 //! The typed client, call by call, and who may do what.
 
-use crate::bus::ask::{Caller, Signal};
+use crate::bus::ask::{Caller, ChangeFiles, FileVerb, PresetMode, Signal};
 use crate::bus::authorise::HUB_UNIT;
 use crate::bus::client::{Client, ClientError, ClientSignal, ErrorClass, JobPath};
 use crate::bus::fake::{Fake, facts, name, root};
@@ -50,6 +50,33 @@ async fn verbs_arrive_as_they_were_sent() {
     assert!(fake.last_asked().contains("Cancel { job: JobId(9) }"));
     client.reload().await.unwrap();
     assert_eq!(fake.last_asked(), "Reload");
+    let ask = ChangeFiles {
+        verb: FileVerb::Enable,
+        files: vec!["coder.agent".to_owned()],
+        runtime: true,
+        force: false,
+    };
+    for verb in [
+        FileVerb::Enable,
+        FileVerb::Disable,
+        FileVerb::Reenable,
+        FileVerb::Preset(PresetMode::EnableOnly),
+        FileVerb::Mask,
+        FileVerb::Unmask,
+        FileVerb::Link,
+    ] {
+        let ask = ChangeFiles {
+            verb,
+            ..ask.clone()
+        };
+        let (_, changes) = client.change_files(&ask).await.unwrap();
+        assert_eq!(changes[0].0, "symlink");
+        assert_eq!(fake.last_asked(), format!("UnitFiles({ask:?})"));
+    }
+    let state = client.unit_file_state(&unit).await.unwrap();
+    assert_eq!(state, "enabled");
+    assert_eq!(client.list_unit_files().await.unwrap().len(), 1);
+    assert_eq!(client.reload_units().await.unwrap()[0].1, "changed");
     client.reexecute().await.unwrap();
     assert_eq!(fake.last_asked(), "Reexecute");
     client.shutdown().await.unwrap();
