@@ -92,8 +92,9 @@ prepare() { # [test]
     if [ "${1:-}" = test ]; then
         step "packages for the tests"
         # dbus-send: a foreign D-Bus client. python3: nothing of ours, some units in the tests.
+        # systemd: its systemctl, to compare links of unit files with.
         need_root "preparing the tests"
-        packages dbus-bin procps util-linux python3
+        packages dbus-bin procps util-linux python3 systemd
         # A virtual machine: other kernels, pure cgroup v2, a bare Debian.
         machine=$(dpkg --print-architecture)
         [ "$machine" != amd64 ] || packages mmdebstrap e2fsprogs qemu-system-x86
@@ -130,7 +131,7 @@ install_into() { # prefix, command that may write there
     done
     # Only what this version has: units of an older one would be read too.
     "$@" rm -f "$prefix"/lib/aether/units/* "$prefix"/lib/aether/policies/*
-    "$@" cp units/*.agent units/*.service "$prefix/lib/aether/units/"
+    "$@" cp units/*.agent units/*.service units/*.target "$prefix/lib/aether/units/"
     "$@" cp policies/*.policy "$prefix/lib/aether/policies/"
     "$@" ln -sf "$prefix/lib/aether/bin/aetherctl" "$prefix/bin/aetherctl"
 }

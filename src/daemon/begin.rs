@@ -190,6 +190,10 @@ async fn live(places: Places, mut inherited: Inherited) -> Result<ExitCode, Stri
         daemon.host.cgroups,
         daemon.host.landlock_abi
     );
+    // Who takes over from one that died finds everything as it was meant to be.
+    if generation == 1 {
+        daemon.start_default();
+    }
     daemon.run(incoming, done_incoming, heard_incoming).await;
     // The answer to whoever asked for this goes out before we do.
     tokio::time::sleep(std::time::Duration::from_millis(20)).await;

@@ -218,6 +218,31 @@ impl Daemon {
         result
     }
 
+    /// Starts what is to run from the beginning: `default.target`, or else the target of all
+    /// enabled agents.
+    pub(super) fn start_default(&mut self) {
+        for name in ["default.target", "agents.target"] {
+            let Ok(name) = name.parse::<UnitName>() else {
+                continue;
+            };
+            if !self.library.has_file(&name) {
+                continue;
+            }
+            let unit = self.library.resolve(&name);
+            if let Err(denial) = self.load(&unit) {
+                tracing::error!("{name} is not started: {denial}");
+                continue;
+            }
+            tracing::info!("starting {unit}");
+            self.next_request += 1;
+            let id = RequestId(self.next_request);
+            let mode = JobMode::Replace;
+            let request = Request::Start { unit, mode };
+            self.feed(Event::Requested { id, request });
+            return;
+        }
+    }
+
     /// Stops every unit; the loop ends when the last one is down.
     pub(super) fn stop_everything(&mut self) {
         if std::mem::replace(&mut self.stopping, true) {

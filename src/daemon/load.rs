@@ -107,6 +107,11 @@ impl Library {
             .collect()
     }
 
+    /// Whether there is a file for the unit that this name means.
+    pub(super) fn has_file(&self, name: &UnitName) -> bool {
+        self.names.has(name)
+    }
+
     /// Whether a file or link has this very name.
     pub(super) fn has_name(&self, name: &UnitName) -> bool {
         self.names.contains(name)
