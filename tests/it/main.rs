@@ -18,6 +18,7 @@ mod ctl;
 mod fuzz;
 mod hostile;
 mod hub;
+mod install;
 mod keeper;
 mod layers;
 mod live;
@@ -26,6 +27,7 @@ mod stage;
 mod story;
 #[cfg(target_arch = "x86_64")]
 mod systemd;
+mod systemctl;
 mod user;
 #[cfg(target_arch = "x86_64")]
 mod vm;
