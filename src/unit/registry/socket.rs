@@ -388,6 +388,6 @@ fn listen(draft: &mut Draft, given: &mut Given<'_>) -> Result<(), ValueError> {
 fn is_address(text: &str) -> bool {
     text.parse::<u16>().is_ok_and(|port| port > 0)
         || text
-            .parse::<std::net::SocketAddr>()
+            .parse::<core::net::SocketAddr>()
             .is_ok_and(|address| address.port() > 0)
 }
