@@ -332,6 +332,10 @@ impl Client {
     /// # Errors
     /// [`ClientError::Lost`] when the daemon goes away first.
     pub async fn wait_for_job(&self, job: &JobPath) -> Result<JobResult, ClientError> {
+        if job.0 == "/" {
+            // There was nothing to do.
+            return Ok(JobResult::Done);
+        }
         let mut ended = self.ended.clone();
         loop {
             ended.borrow_and_update();

@@ -209,7 +209,13 @@ impl Call<'_> {
                     }
                 }
             }
-            "StartUnit" | "StopUnit" | "RestartUnit" => {
+            "StartUnit"
+            | "StopUnit"
+            | "RestartUnit"
+            | "TryRestartUnit"
+            | "ReloadUnit"
+            | "ReloadOrRestartUnit"
+            | "ReloadOrTryRestartUnit" => {
                 let (name, mode, options): (String, String, Options) = self.body()?;
                 self.verb(
                     method.trim_end_matches("Unit"),
@@ -279,7 +285,8 @@ impl Call<'_> {
 
     fn unit(&self, unit: UnitName, method: &str) -> Result<Step, Failure> {
         match method {
-            "Start" | "Stop" | "Restart" => {
+            "Start" | "Stop" | "Restart" | "TryRestart" | "Reload" | "ReloadOrRestart"
+            | "ReloadOrTryRestart" => {
                 let (mode, options): (String, Options) = self.body()?;
                 self.verb(method, unit, &mode, &options)
             }
@@ -364,6 +371,13 @@ impl Call<'_> {
         let request = match verb {
             "Start" => Request::Start { unit, mode },
             "Restart" => Request::Restart { unit, mode },
+            "TryRestart" => Request::TryRestart { unit, mode },
+            "Reload" => Request::Reload { unit, mode },
+            "ReloadOrRestart" | "ReloadOrTryRestart" => Request::ReloadOrRestart {
+                unit,
+                mode,
+                only_running: verb == "ReloadOrTryRestart",
+            },
             _ => Request::Stop {
                 unit,
                 mode,

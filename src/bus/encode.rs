@@ -140,6 +140,10 @@ fn encode(
         (Answer::Job, Some(Told::Answer(Outcome::Job(id)))) => {
             back().build(&(aether1::job_path(Some(id)),))?
         }
+        // There was nothing to do, so there is no job.
+        (Answer::Job, Some(Told::Answer(Outcome::Done))) => {
+            back().build(&(aether1::job_path(None),))?
+        }
         (Answer::Input, Some(Told::Answer(Outcome::Input(id)))) => back().build(&(id.0,))?,
         (Answer::UnitPath { must_exist }, Some(Told::Unit(facts))) => {
             if *must_exist && facts.load_state == "not-found" {

@@ -6,6 +6,8 @@ use std::ffi::OsString;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::unit::JobMode;
+
 mod files;
 
 pub(super) use files::{Installation, ListFiles};
@@ -26,25 +28,35 @@ start --wait, run --wait and --follow: 0 when the unit ended well, 1 when it fai
 own exit status was; --json tells that one.";
 
 /// What `--state` takes: the words of ACTIVE and of SUB.
-const STATES: [&str; 20] = [
+const STATES: [&str; 30] = [
     "active",
+    "reloading",
     "activating",
     "deactivating",
     "inactive",
     "failed",
     "dead",
     "completed",
+    "condition",
     "start-pre",
     "start",
     "start-post",
     "running",
     "paused",
     "exited",
+    "reload",
+    "reload-signal",
+    "reload-notify",
+    "waiting",
+    "listening",
+    "elapsed",
     "stop",
     "stop-interrupt",
+    "stop-watchdog",
     "stop-sigterm",
     "stop-sigkill",
     "stop-post",
+    "final-sigterm",
     "final-sigkill",
     "auto-restart",
 ];
@@ -137,6 +149,17 @@ pub(super) enum Verb {
     },
     /// Stop units if they run, then start them.
     Restart(Change),
+    /// Restart those units that run.
+    #[command(visible_alias = "condrestart")]
+    TryRestart(Change),
+    /// Make running units read their configuration again (ExecReload=).
+    Reload(Change),
+    /// Reload units where they can be, and restart the others.
+    ReloadOrRestart(Change),
+    /// Reload or restart those units that run.
+    TryReloadOrRestart(Change),
+    /// Start a unit and stop every other one (AllowIsolate=yes).
+    Isolate(Change),
     /// Freeze agents where they are; answers when the kernel says frozen.
     Pause {
         #[command(flatten)]
@@ -222,7 +245,12 @@ pub(super) enum Verb {
         #[command(flatten)]
         units: Units,
         /// Which processes.
-        #[arg(long, default_value = "all")]
+        #[arg(
+            long,
+            visible_alias = "kill-whom",
+            alias = "kill-who",
+            default_value = "all"
+        )]
         whom: WhomArg,
         /// Name or number of the signal.
         #[arg(short, long, default_value = "SIGTERM")]
@@ -247,7 +275,6 @@ pub(super) enum Verb {
         jobs: Vec<u32>,
     },
     /// Read all unit files again and say what changed; what runs goes on.
-    #[command(visible_alias = "reload")]
     DaemonReload,
     /// Replace the running supervisor by the installed program; what runs goes on.
     #[command(visible_alias = "daemon-reexec")]
@@ -268,6 +295,23 @@ pub(super) struct Block {
     /// Do not wait until it is done.
     #[arg(long)]
     pub(super) no_block: bool,
+    /// What to do about jobs that are in the way.
+    #[arg(
+        long,
+        value_name = "MODE",
+        default_value = "replace",
+        value_parser = job_mode(),
+        hide_default_value = true
+    )]
+    pub(super) job_mode: JobMode,
+}
+
+impl Block {
+    /// Waits, with the usual mode.
+    pub(super) const WAIT: Self = Self {
+        no_block: false,
+        job_mode: JobMode::Replace,
+    };
 }
 
 /// Units to which the same is done, without further options.
@@ -353,6 +397,16 @@ pub(super) enum WhomArg {
     Main,
     Control,
     All,
+}
+
+/// `--job-mode`: systemctl's words.
+fn job_mode() -> impl clap::builder::TypedValueParser<Value = JobMode> {
+    use clap::builder::TypedValueParser as _;
+    let words = JobMode::WORDS.map(|(word, _)| word);
+    clap::builder::PossibleValuesParser::new(words).map(|text| {
+        let known = JobMode::WORDS.iter().find(|(word, _)| *word == text);
+        known.map_or(JobMode::Replace, |(_, mode)| *mode)
+    })
 }
 
 /// `-n`: a number or `all`.

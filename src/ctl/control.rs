@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::ask::{self, names};
-use super::cli::WhomArg;
+use super::cli::{Block, WhomArg};
 use super::exit::{Exit, Problem};
 use super::screen::{Screen, clean, clean_line};
 use super::status;
@@ -27,6 +27,10 @@ pub(super) enum Change<'a> {
     Start,
     Stop { force: bool },
     Restart,
+    TryRestart,
+    Reload,
+    ReloadOrRestart { only_running: bool },
+    Isolate,
     Pause { reason: &'a str },
     Resume,
 }
@@ -36,7 +40,10 @@ impl Change<'_> {
         match self {
             Self::Start => "start",
             Self::Stop { .. } => "stop",
-            Self::Restart => "restart",
+            Self::Restart | Self::TryRestart => "restart",
+            Self::Reload => "reload",
+            Self::ReloadOrRestart { .. } => "reload-or-restart",
+            Self::Isolate => "isolate",
             Self::Pause { .. } => "pause",
             Self::Resume => "resume",
         }
@@ -46,18 +53,32 @@ impl Change<'_> {
         match self {
             Self::Start => "Started",
             Self::Stop { .. } => "Stopped",
-            Self::Restart => "Restarted",
+            Self::Restart | Self::TryRestart => "Restarted",
+            Self::Reload | Self::ReloadOrRestart { .. } => "Reloaded",
+            Self::Isolate => "Isolated",
             Self::Pause { .. } => "Paused",
             Self::Resume => "Resumed",
         }
     }
 
-    async fn ask(self, client: &Client, unit: &UnitName) -> Result<JobPath, ClientError> {
-        let mode = JobMode::default();
+    async fn ask(
+        self,
+        client: &Client,
+        unit: &UnitName,
+        mode: JobMode,
+    ) -> Result<JobPath, ClientError> {
         match self {
             Self::Start => client.start_unit(unit, mode).await,
             Self::Stop { force } => client.stop_unit(unit, mode, force).await,
             Self::Restart => client.restart_unit(unit, mode).await,
+            Self::TryRestart => client.try_restart_unit(unit, mode).await,
+            Self::Reload => client.reload_unit(unit, mode).await,
+            Self::ReloadOrRestart { only_running } => {
+                client
+                    .reload_or_restart_unit(unit, mode, only_running)
+                    .await
+            }
+            Self::Isolate => client.start_unit(unit, JobMode::Isolate).await,
             Self::Pause { reason } => client.pause(unit, reason).await,
             Self::Resume => client.resume(unit).await,
         }
@@ -70,7 +91,7 @@ pub(super) async fn change(
     places: &Places,
     units: &[String],
     change: Change<'_>,
-    block: bool,
+    block: Block,
 ) -> anyhow::Result<Exit> {
     let units = names(units)?;
     if matches!(change, Change::Pause { .. } | Change::Resume) {
@@ -110,7 +131,7 @@ pub(super) async fn start_and_watch(
         &client,
         std::slice::from_ref(unit),
         Change::Start,
-        true,
+        Block::WAIT,
     )
     .await?;
     if exit != Exit::Done {
@@ -125,12 +146,12 @@ pub(super) async fn change_units(
     client: &Client,
     units: &[UnitName],
     change: Change<'_>,
-    block: bool,
+    block: Block,
 ) -> anyhow::Result<Exit> {
     let mut exit = Exit::Done;
     let mut jobs = vec![];
     for unit in units {
-        match change.ask(client, unit).await {
+        match change.ask(client, unit, block.job_mode).await {
             Ok(job) => jobs.push((unit, job)),
             Err(error) => {
                 let problem = refusal(change, unit, &error);
@@ -141,7 +162,7 @@ pub(super) async fn change_units(
     }
     let mut values = vec![];
     for (unit, job) in jobs {
-        if !block {
+        if block.no_block {
             values.push(json!({ "unit": unit, "job": number(&job) }));
             continue;
         }

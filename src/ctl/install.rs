@@ -223,7 +223,7 @@ async fn change(
         }
         units = up;
     }
-    change_units(screen, &client, &units, then, true).await
+    change_units(screen, &client, &units, then, super::cli::Block::WAIT).await
 }
 
 /// The instances of a template that were enabled or disabled just now.

@@ -37,7 +37,7 @@ pub(super) async fn up(
     screen: Screen,
     places: &Places,
     units: &[String],
-    block: bool,
+    block: super::cli::Block,
 ) -> anyhow::Result<Exit> {
     let units = ask::names(units)?;
     let socket = places.bus_socket();

@@ -98,11 +98,10 @@ fn run(cli: &Cli) -> anyhow::Result<Exit> {
 
 /// The verbs that need the daemon.
 async fn talk(screen: Screen, places: &Places, cli: &Cli) -> anyhow::Result<Exit> {
-    let change = |units, block: &cli::Block, change| {
-        control::change(screen, places, units, change, !block.no_block)
-    };
+    let change =
+        |units, block: &cli::Block, change| control::change(screen, places, units, change, *block);
     match &cli.verb {
-        Verb::Up { units, block, .. } => life::up(screen, places, units, !block.no_block).await,
+        Verb::Up { units, block, .. } => life::up(screen, places, units, *block).await,
         Verb::Down(block) => life::down(screen, places, !block.no_block).await,
         Verb::Start {
             units,
@@ -119,6 +118,19 @@ async fn talk(screen: Screen, places: &Places, cli: &Cli) -> anyhow::Result<Exit
             force,
         } => change(&units.units, block, Change::Stop { force: *force }).await,
         Verb::Restart(ask) => change(&ask.units.units, &ask.block, Change::Restart).await,
+        Verb::TryRestart(ask) => change(&ask.units.units, &ask.block, Change::TryRestart).await,
+        Verb::Reload(ask) => change(&ask.units.units, &ask.block, Change::Reload).await,
+        Verb::ReloadOrRestart(ask) => {
+            let how = Change::ReloadOrRestart {
+                only_running: false,
+            };
+            change(&ask.units.units, &ask.block, how).await
+        }
+        Verb::TryReloadOrRestart(ask) => {
+            let how = Change::ReloadOrRestart { only_running: true };
+            change(&ask.units.units, &ask.block, how).await
+        }
+        Verb::Isolate(ask) => change(&ask.units.units, &ask.block, Change::Isolate).await,
         Verb::Pause {
             units,
             block,

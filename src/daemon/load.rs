@@ -9,7 +9,7 @@ use crate::daemon::Daemon;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::engine::event::Event;
 use crate::engine::view::ActiveState;
-use crate::name::UnitName;
+use crate::name::{UnitName, UnitType};
 use crate::place::Places;
 use crate::sys::cgroup::Kind;
 use crate::sys::unitfile::{self, list, read};
@@ -22,7 +22,7 @@ use crate::unit::{self, SpecifierFacts, Unit};
 pub(super) const HUB: &str = "aether-hub.service";
 
 /// How far a unit's requirements are followed when it is loaded.
-const MAX_CLOSURE: usize = 1_000;
+const MAX_CLOSURE: usize = 20_000;
 
 /// systemd's word for a unit without a file.
 const MISSING: &str = "not-found";
@@ -190,6 +190,11 @@ impl Library {
                     }
                 )))
             }
+            // A slice is its name; a file only adds to it.
+            Found::Missing if name.kind() == UnitType::Slice => {
+                reading.state = "loaded";
+                Ok(Unit::unwritten(name.clone()))
+            }
             Found::Missing => {
                 reading.state = MISSING;
                 Err(Denial::NoUnitFile {
@@ -253,12 +258,21 @@ impl Daemon {
             match self.define(&next) {
                 Ok(unit) => {
                     let relations = &unit.relations;
-                    todo.extend(relations.requires.iter().cloned());
-                    todo.extend(relations.wants.iter().cloned());
-                    todo.extend(relations.binds_to.iter().cloned());
-                    todo.extend(relations.upholds.iter().cloned());
-                    todo.extend(relations.conflicts.iter().cloned());
-                    todo.extend(relations.triggers.iter().cloned());
+                    for list in [
+                        &relations.requires,
+                        &relations.requisite,
+                        &relations.wants,
+                        &relations.binds_to,
+                        &relations.upholds,
+                        &relations.conflicts,
+                        &relations.on_failure,
+                        &relations.on_success,
+                        &relations.propagates_reload_to,
+                        &relations.propagates_stop_to,
+                        &relations.triggers,
+                    ] {
+                        todo.extend(list.iter().cloned());
+                    }
                 }
                 Err(denial) => {
                     self.undefine(&next);

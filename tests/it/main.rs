@@ -25,9 +25,9 @@ mod live;
 mod model;
 mod stage;
 mod story;
+mod systemctl;
 #[cfg(target_arch = "x86_64")]
 mod systemd;
-mod systemctl;
 mod user;
 #[cfg(target_arch = "x86_64")]
 mod vm;

@@ -49,6 +49,51 @@ impl Client {
             .await
     }
 
+    /// `TryRestartUnit`: where it does not run there is no job.
+    ///
+    /// # Errors
+    /// As the daemon says.
+    pub async fn try_restart_unit(
+        &self,
+        name: &UnitName,
+        mode: JobMode,
+    ) -> Result<JobPath, ClientError> {
+        self.job("TryRestartUnit", &(name.as_str(), mode.as_str(), none()))
+            .await
+    }
+
+    /// `ReloadUnit`.
+    ///
+    /// # Errors
+    /// As the daemon says.
+    pub async fn reload_unit(
+        &self,
+        name: &UnitName,
+        mode: JobMode,
+    ) -> Result<JobPath, ClientError> {
+        self.job("ReloadUnit", &(name.as_str(), mode.as_str(), none()))
+            .await
+    }
+
+    /// `ReloadOrRestartUnit`, or `ReloadOrTryRestartUnit`.
+    ///
+    /// # Errors
+    /// As the daemon says.
+    pub async fn reload_or_restart_unit(
+        &self,
+        name: &UnitName,
+        mode: JobMode,
+        only_running: bool,
+    ) -> Result<JobPath, ClientError> {
+        let member = if only_running {
+            "ReloadOrTryRestartUnit"
+        } else {
+            "ReloadOrRestartUnit"
+        };
+        self.job(member, &(name.as_str(), mode.as_str(), none()))
+            .await
+    }
+
     /// `StartTransientUnit`: directives in unit-file words with their values.
     ///
     /// # Errors
