@@ -63,9 +63,23 @@ pub fn open_trusted(path: &Path) -> Result<OwnedFd, TrustError> {
         .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
     match openat2(AT_FDCWD, path, how) {
         // Besides a link: a kernel or a container's filter without the call.
-        Err(Errno::ELOOP | Errno::ENOSYS | Errno::EPERM) => walk(path),
+        Err(Errno::ELOOP | Errno::ENOSYS | Errno::EPERM) => Ok(walk(path)?.fd),
         other => Ok(other?),
     }
+}
+
+/// As [`open_trusted`], and whether the path goes on leading there: `false` where somebody else
+/// could put another directory on the way. What is done by descriptor is right in both cases, what
+/// is done by name only in the first.
+///
+/// # Errors
+/// As [`open_trusted`].
+pub fn open_steady(path: &Path) -> Result<(OwnedFd, bool), TrustError> {
+    if !path.is_absolute() {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput).into());
+    }
+    let place = walk(path)?;
+    Ok((place.fd, place.steady))
 }
 
 /// The path of what [`open_trusted`] opens, without any link.
@@ -87,16 +101,19 @@ struct Place {
     doubt: Option<String>,
     /// Others may add entries but not touch ours (the sticky bit), so what is ours can be trusted.
     sticky: bool,
+    /// Nobody else can put another one in its place.
+    steady: bool,
 }
 
 /// One step at a time; a place is only ever left upwards to where we came from.
-fn walk(path: &Path) -> Result<OwnedFd, TrustError> {
+fn walk(path: &Path) -> Result<Place, TrustError> {
     let flags = OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
     let mut root = Place {
         fd: open("/", flags, Mode::empty())?,
         path: PathBuf::from("/"),
         doubt: None,
         sticky: false,
+        steady: true,
     };
     let found = fstat(&root.fd)?;
     root.judge(&found, None);
@@ -133,6 +150,7 @@ fn walk(path: &Path) -> Result<OwnedFd, TrustError> {
                         path,
                         doubt: None,
                         sticky: false,
+                        steady: true,
                     };
                     place.judge(&found, Some(here));
                     places.push(place);
@@ -140,7 +158,7 @@ fn walk(path: &Path) -> Result<OwnedFd, TrustError> {
             }
         }
     }
-    Ok(places.pop().unwrap_or(root).fd)
+    Ok(places.pop().unwrap_or(root))
 }
 
 enum Step {
@@ -174,6 +192,7 @@ impl Place {
         {
             // Whoever may write above could have put another directory here.
             self.doubt = Some(inherited.clone());
+            self.steady = false;
             return;
         }
         let open = Mode::S_ISVTX & Mode::from_bits_truncate(found.st_mode);
@@ -309,6 +328,8 @@ mod tests {
 
         // A directory of ours below theirs could be exchanged for another one of ours.
         fs::create_dir(home.join("ours")).unwrap();
+        assert!(open_steady(&home).unwrap().1);
+        assert!(!open_steady(&home.join("ours")).unwrap().1);
         symlink("/etc", home.join("ours/link")).unwrap();
         assert!(opened(&home.join("ours/link")).is_err());
 
