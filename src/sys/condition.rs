@@ -99,7 +99,7 @@ pub fn look(condition: &Condition, facts: &Facts) -> Option<bool> {
         Kind::PathIsSymbolicLink => Some(path.is_symlink()),
         Kind::PathIsMountPoint => Some(file::is_mount_point(path)),
         Kind::PathIsReadWrite => Some(file::is_read_write(path)),
-        Kind::DirectoryNotEmpty => Some(file::has_entries(path)),
+        Kind::DirectoryNotEmpty => Some(has_entries(path)),
         Kind::FileNotEmpty => Some(file::is_not_empty(path)),
         Kind::FileIsExecutable => Some(file::is_executable(path)),
         Kind::User => Some(is_user(argument, facts.uid)),
@@ -322,7 +322,7 @@ fn own_group() -> Option<PathBuf> {
 }
 
 /// Links are followed.
-fn exists(path: impl AsRef<Path>) -> bool {
+pub(super) fn exists(path: impl AsRef<Path>) -> bool {
     access(path.as_ref(), AccessFlags::F_OK).is_ok()
 }
 
@@ -341,6 +341,8 @@ fn line(path: impl AsRef<Path>) -> io::Result<String> {
     let text = text(path)?;
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }
+
+pub(super) use file::has_entries;
 
 #[cfg(test)]
 mod tests;

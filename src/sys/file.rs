@@ -191,7 +191,7 @@ pub fn read_beneath(root: &Path, relative: &Path, most: u64) -> io::Result<Vec<u
     read_opened(file.as_fd(), most)
 }
 
-fn read_opened(place: BorrowedFd<'_>, most: u64) -> io::Result<Vec<u8>> {
+pub(super) fn read_opened(place: BorrowedFd<'_>, most: u64) -> io::Result<Vec<u8>> {
     // Looked at before it is opened: opening alone can wait, or set a device going.
     if SFlag::from_bits_truncate(fstat(place)?.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
         return Err(io::Error::new(

@@ -1,11 +1,10 @@
 //! Shell patterns (glob(7)): whether a text matches, and whether any path does.
 //!
-//! Nothing is collected: who asks wants to know whether there is something, and a directory of a
-//! unit may hold more than we care to list.
+//! Who asks says how many paths are enough: a unit's directory may hold more than we care to list.
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// How many alternatives the braces of one pattern may stand for together.
@@ -137,43 +136,66 @@ fn class(pattern: &[u8]) -> Option<(Class, usize)> {
 /// not lead anywhere. Names `.` and `..` are never found.
 #[must_use]
 pub fn first(pattern: &Path) -> Option<PathBuf> {
+    find(pattern, 1).pop()
+}
+
+/// As [`first`], at most so many paths, in no order.
+#[must_use]
+pub fn find(pattern: &Path, most: usize) -> Vec<PathBuf> {
     let mut alternatives = vec![];
     braces(pattern.as_os_str().as_bytes(), &mut alternatives);
-    alternatives.into_iter().find_map(|pattern| {
-        let rest = pattern.strip_prefix(b"/")?;
+    let mut found = vec![];
+    for pattern in alternatives {
+        let Some(rest) = pattern.strip_prefix(b"/") else {
+            continue;
+        };
         let parts: Vec<&[u8]> = rest
             .split(|byte| *byte == b'/')
             .filter(|part| !part.is_empty())
             .collect();
         // As in a shell, only a directory matches a pattern that ends in a slash.
-        below(PathBuf::from("/"), &parts, pattern.ends_with(b"/"))
-    })
+        let directory = pattern.ends_with(b"/");
+        below(PathBuf::from("/"), &parts, directory, most, &mut found);
+    }
+    found
 }
 
-fn below(mut here: PathBuf, parts: &[&[u8]], directory: bool) -> Option<PathBuf> {
+fn below(
+    mut here: PathBuf,
+    parts: &[&[u8]],
+    directory: bool,
+    most: usize,
+    found: &mut Vec<PathBuf>,
+) {
     for (depth, part) in parts.iter().enumerate() {
         if !part.iter().any(|byte| b"*?[".contains(byte)) {
             here.push(OsStr::from_bytes(&unescaped(part)));
             continue;
         }
-        let entries = fs::read_dir(&here).ok()?;
-        return entries.flatten().find_map(|entry| {
+        let Ok(entries) = fs::read_dir(&here) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            if found.len() >= most {
+                return;
+            }
             let name = entry.file_name();
             let hidden = name.as_bytes().starts_with(b".");
-            if hidden && !part.starts_with(b".") && !part.starts_with(b"\\.")
-                || !matches(part, name.as_bytes(), false)
-            {
-                return None;
+            let meant = !hidden || part.starts_with(b".") || part.starts_with(b"\\.");
+            if meant && matches(part, name.as_bytes(), false) {
+                below(here.join(name), &parts[depth + 1..], directory, most, found);
             }
-            below(here.join(name), &parts[depth + 1..], directory)
-        });
+        }
+        return;
     }
-    let found = if directory {
+    let there = if directory {
         here.is_dir()
     } else {
         fs::symlink_metadata(&here).is_ok()
     };
-    found.then_some(here)
+    if there && found.len() < most {
+        found.push(here);
+    }
 }
 
 fn unescaped(part: &[u8]) -> Vec<u8> {
@@ -233,25 +255,6 @@ fn pair(pattern: &[u8]) -> Option<(usize, usize, Vec<usize>)> {
         i += 1;
     }
     None
-}
-
-/// Whether a pattern has anything in it that is not itself.
-#[must_use]
-pub fn is_pattern(path: &Path) -> bool {
-    let bytes = path.as_os_str().as_bytes();
-    bytes.iter().any(|byte| b"*?[{\\".contains(byte))
-}
-
-/// The part of a pattern before its first component with a wildcard.
-#[must_use]
-pub fn plain_part(pattern: &Path) -> PathBuf {
-    let bytes = pattern.as_os_str().as_bytes();
-    let Some(wild) = bytes.iter().position(|byte| b"*?[{\\".contains(byte)) else {
-        return pattern.to_owned();
-    };
-    let end = bytes[..wild].iter().rposition(|byte| *byte == b'/');
-    let plain = &bytes[..end.unwrap_or(0).max(1).min(bytes.len())];
-    PathBuf::from(std::ffi::OsString::from_vec(plain.to_vec()))
 }
 
 #[cfg(test)]
@@ -333,21 +336,10 @@ mod tests {
                 assert_eq!(path, wanted, "{pattern}");
             }
         }
+        assert_eq!(find(&root.join("?"), 9).len(), 2);
+        assert_eq!(find(&root.join("{a,b,c,a}"), 9).len(), 3);
+        assert_eq!(find(&root.join("{a,b,c,a}"), 2).len(), 2);
         assert_eq!(first(Path::new("relative*")), None);
         assert_eq!(first(Path::new("/")), Some(PathBuf::from("/")));
-    }
-
-    #[test]
-    fn the_plain_part_ends_before_the_first_wildcard() {
-        for (pattern, plain) in [
-            ("/srv/in/*.csv", "/srv/in"),
-            ("/srv/*/go", "/srv"),
-            ("/*", "/"),
-            ("/srv/in", "/srv/in"),
-        ] {
-            assert_eq!(plain_part(Path::new(pattern)), Path::new(plain));
-        }
-        assert!(is_pattern(Path::new("/{a,b}")));
-        assert!(!is_pattern(Path::new("/a")));
     }
 }

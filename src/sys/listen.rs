@@ -4,7 +4,7 @@
 //! is opened for the daemon to poll does not block; a connection that was accepted does, since it
 //! is the service's. Read next: [`super::trusted`], for why some paths are refused.
 
-mod node;
+pub(super) mod node;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};

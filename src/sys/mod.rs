@@ -3,8 +3,8 @@
 //! Each file owns one thing of the kernel and says what it refuses to do. `clone` and `process`
 //! start and watch processes; `descriptor`, `identity`, `limits`, `capability` and `landlock` are
 //! what the stage's steps are made of; `cgroup` and `watch` are the groups; `pipe`, `poll`,
-//! `socket`, `fdstore` and `peer` are how processes talk. `condition` and `listen` look and listen
-//! for units. Nothing here decides: plans do ([`crate::plan`]).
+//! `socket`, `fdstore` and `peer` are how processes talk. `condition`, `listen` and `paths` look,
+//! listen and wait for units. Nothing here decides: plans do ([`crate::plan`]).
 
 #![expect(
     clippy::disallowed_methods,

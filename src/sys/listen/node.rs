@@ -23,6 +23,14 @@ use crate::sys::file::Owner;
 use crate::sys::trusted::open_steady;
 use crate::sys::user::own_uid;
 
+/// Makes a directory, and those above it, with this mode where they are missing.
+pub(in crate::sys) fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
+    if path.parent().is_none() {
+        return Ok(());
+    }
+    Node::at(path, Some(mode))?.make_directory(mode)
+}
+
 /// A name in an opened directory.
 pub(super) struct Node<'a> {
     directory: OwnedFd,
