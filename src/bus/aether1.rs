@@ -194,6 +194,15 @@ fn definition(facts: &UnitFacts) -> Values {
         ("Wants", names(|relations| &relations.wants)),
         ("PartOf", names(|relations| &relations.part_of)),
         ("Conflicts", names(|relations| &relations.conflicts)),
+        ("Triggers", names(|relations| &relations.triggers)),
+        ("TriggeredBy", facts.triggered_by.clone().into()),
+        (
+            "Slice",
+            unit.and_then(|unit| unit.slice.as_ref())
+                .map_or_else(String::new, ToString::to_string)
+                .into(),
+        ),
+        ("NeedDaemonReload", facts.need_reload.into()),
         ("Before", names(|relations| &relations.before)),
         ("After", names(|relations| &relations.after)),
         ("CanStart", (loaded && !facts.name.is_template()).into()),
@@ -272,6 +281,31 @@ fn state(facts: &UnitFacts) -> Values {
                 .map_or_else(String::new, |unit| unit.sandbox.policy.clone())
                 .into(),
         ),
+        // Before the first start nothing was looked at, which is "no" as in systemd.
+        (
+            "ConditionResult",
+            view.is_some_and(|view| tried(view) && (view.unmet.is_none() || view.unmet_assert))
+                .into(),
+        ),
+        (
+            "AssertResult",
+            view.is_some_and(|view| tried(view) && !view.unmet_assert)
+                .into(),
+        ),
+        (
+            "NextElapseUSecRealtime",
+            view.and_then(|view| view.next_elapse.0).unwrap_or(0).into(),
+        ),
+        (
+            "NextElapseUSecMonotonic",
+            view.and_then(|view| view.next_elapse.1).unwrap_or(0).into(),
+        ),
+        (
+            "LastTriggerUSec",
+            view.and_then(|view| view.last_trigger)
+                .map_or(0, |at| at.realtime)
+                .into(),
+        ),
         ("Job", (job.map_or(0, |id| id.0), job_path(job)).into()),
         (
             "RestartAtMonotonic",
@@ -312,11 +346,26 @@ fn state(facts: &UnitFacts) -> Values {
         view.and_then(|view| view.active_enter),
     );
     time(
+        "ActiveExitTimestamp",
+        "ActiveExitTimestampMonotonic",
+        view.and_then(|view| view.active_exit),
+    );
+    time(
+        "InactiveExitTimestamp",
+        "InactiveExitTimestampMonotonic",
+        view.and_then(|view| view.inactive_exit),
+    );
+    time(
         "InactiveEnterTimestamp",
         "InactiveEnterTimestampMonotonic",
         view.and_then(|view| view.inactive_enter),
     );
     values
+}
+
+/// Whether somebody has tried to start it.
+fn tried(view: &crate::engine::view::View) -> bool {
+    view.inactive_exit.is_some()
 }
 
 /// Its processes and what they use.
@@ -327,7 +376,7 @@ fn process(facts: &UnitFacts) -> Values {
         Some(ExitStatus::Exited(status)) => (1, i32::from(status)),
         Some(ExitStatus::Killed(signal)) => (2, signal),
         Some(ExitStatus::Dumped(signal)) => (3, signal),
-        Some(ExitStatus::Unknown) | None => (0, 0),
+        Some(ExitStatus::Unknown | ExitStatus::Unseen) | None => (0, 0),
     };
     vec![
         ("ControlGroup", facts.control_group.clone().into()),

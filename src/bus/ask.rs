@@ -290,6 +290,10 @@ pub struct UnitFacts {
     pub name: UnitName,
     /// `loaded`, `not-found`, `bad-setting` (systemd's words).
     pub load_state: &'static str,
+    /// Timers, sockets and paths that start it.
+    pub triggered_by: Vec<String>,
+    /// Whether its files say something else by now than what it runs with.
+    pub need_reload: bool,
     /// The definition, when it could be loaded.
     pub unit: Option<Arc<Unit>>,
     /// What was found while loading.

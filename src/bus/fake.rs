@@ -52,6 +52,8 @@ pub(crate) fn facts(unit: &str) -> UnitFacts {
     };
     UnitFacts {
         load_state: "loaded",
+        need_reload: false,
+        triggered_by: vec![],
         unit: Some(Arc::new(definition(&name, unit))),
         diagnostics: vec![],
         view: Some(View {
@@ -90,6 +92,8 @@ pub(crate) fn facts(unit: &str) -> UnitFacts {
             inactive_enter: None,
             inactive_exit: None,
             unmet: None,
+            unmet_assert: false,
+            triggered_by: None,
             next_elapse: (None, None),
             last_trigger: None,
             waits_for_approval: false,

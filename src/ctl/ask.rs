@@ -258,7 +258,14 @@ pub(super) async fn show(
         Some(unit) => client.unit_properties(unit).await,
         None => client.manager_properties().await,
     };
-    let Value::Object(all) = found.map_err(|error| problem(&error))?.json() else {
+    let all = match (&unit, found) {
+        // As in systemctl: of what cannot be loaded that is what there is to show.
+        (Some(unit), Err(error)) if error.is("NoSuchUnit") || error.is("LoadFailed") => {
+            unloaded(unit, error.is("NoSuchUnit"))
+        }
+        (_, found) => found.map_err(|error| problem(&error))?.json(),
+    };
+    let Value::Object(all) = all else {
         return Ok(Exit::NotSo);
     };
     let mut chosen = serde_json::Map::new();
@@ -295,6 +302,25 @@ pub(super) async fn show(
     Ok(Exit::Done)
 }
 
+/// The properties of a unit that has no file, or an unusable one.
+fn unloaded(unit: &UnitName, missing: bool) -> Value {
+    json!({
+        "Id": unit,
+        "Names": [unit],
+        "LoadState": if missing { "not-found" } else { "bad-setting" },
+        "ActiveState": "inactive",
+        "SubState": "dead",
+        "Result": "success",
+        "MainPID": 0,
+        "ExecMainCode": 0,
+        "ExecMainStatus": 0,
+        "NRestarts": 0,
+        "ConditionResult": false,
+        "AssertResult": false,
+        "NeedDaemonReload": false,
+    })
+}
+
 /// A value as a unit file would write it.
 fn plain(value: &Value) -> String {
     match value {
@@ -313,14 +339,17 @@ fn plain(value: &Value) -> String {
 }
 
 /// `is-active`.
-pub(super) async fn is_active(
+/// Whether any of the units is in one of these states; prints each one's.
+pub(super) async fn is_in_state(
     screen: Screen,
     places: &Places,
     units: &[String],
+    key: &str,
+    wanted: &[&str],
 ) -> anyhow::Result<Exit> {
     let units = names(units)?;
     let client = connect(places).await?;
-    let mut exit = Exit::Done;
+    let mut exit = Exit::NotSo;
     let mut values = vec![];
     for unit in &units {
         let state = match facts(&client, unit).await {
@@ -328,11 +357,12 @@ pub(super) async fn is_active(
             Err(error) if matches!(error.class(), ErrorClass::Failed) => "unknown".to_owned(),
             Err(error) => return Err(problem(&error).into()),
         };
-        if state != "active" {
-            exit = Exit::NotSo;
+        let so = wanted.contains(&state.as_str());
+        if so {
+            exit = Exit::Done;
         }
         if screen.json {
-            values.push(json!({ "unit": unit, "active": state == "active", "state": state }));
+            values.push(json!({ "unit": unit, key: so, "state": state }));
         } else {
             screen.say(&state)?;
         }

@@ -18,7 +18,7 @@ Names: `coder` means coder.agent; other types are written out (web.service, agen
 
 Exit codes:
   0  done, or so
-  1  failed, or not so (is-active: not active; verify: errors; logs: no such log)
+  1  failed, or not so (is-active: none is active; verify: errors; logs: no such log)
   2  wrong usage
   3  no Aether is running here
   4  refused: not allowed, or others need it (is-enabled: there is no such unit)
@@ -262,8 +262,10 @@ pub(super) enum Verb {
         #[arg(value_name = "UNIT")]
         units: Vec<String>,
     },
-    /// Whether units are active: 0 if all are, else 1; prints their states.
+    /// Whether units are active: 0 if any is, else 1; prints their states.
     IsActive(Units),
+    /// Whether units have failed: 0 if any has, else 1; prints their states.
+    IsFailed(Units),
     #[command(flatten)]
     Files(Installation),
     /// Jobs that wait or run.

@@ -153,7 +153,13 @@ async fn talk(screen: Screen, places: &Places, cli: &Cli) -> anyhow::Result<Exit
             signal,
         } => control::kill(screen, places, &units.units, *whom, signal).await,
         Verb::ResetFailed { units } => control::reset_failed(places, units).await,
-        Verb::IsActive(ask) => ask::is_active(screen, places, &ask.units).await,
+        Verb::IsActive(ask) => {
+            let up = ["active", "reloading"];
+            ask::is_in_state(screen, places, &ask.units, "active", &up).await
+        }
+        Verb::IsFailed(ask) => {
+            ask::is_in_state(screen, places, &ask.units, "failed", &["failed"]).await
+        }
         Verb::Files(verb) => install::run(screen, places, verb).await,
         Verb::ListJobs => list::list_jobs(screen, places).await,
         Verb::Cancel { jobs } => control::cancel(places, jobs).await,

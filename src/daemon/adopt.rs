@@ -187,6 +187,7 @@ impl Daemon {
             report: None,
             failed: kept.failed,
             adopted: true,
+            foreign: false,
             ended: None,
         };
         match living {

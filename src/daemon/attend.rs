@@ -117,8 +117,9 @@ impl Daemon {
                 pidfd: Arc::clone(&pidfd),
                 report: None,
                 failed: false,
-                // Not our child: the keeper knows how it ends.
+                // Not our child: the keeper knows how it ends, or the unit's own process alone.
                 adopted: true,
+                foreign: !process::is_our_sibling(pid),
                 ended: None,
             },
         );
@@ -167,7 +168,7 @@ impl Daemon {
         else {
             return self.stop_pid_file(unit);
         };
-        let uid = self.held.get(unit).and_then(|held| held.uid);
+        let uid = self.held.get(unit).and_then(|held| held.uid).unwrap_or(0);
         let reason = match crate::sys::paths::pid_file(&path, uid) {
             Ok(Some(pid)) => match self.take_main(unit, spawn, pid) {
                 Ok(()) => return self.stop_pid_file(unit),

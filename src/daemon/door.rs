@@ -146,11 +146,14 @@ impl Daemon {
                 {
                     return Err(Denial::Failed("Aether is being stopped".to_owned()));
                 }
-                if matches!(request, Request::Restart { .. }) {
+                match request {
                     // It was changed on disk because it is to run differently.
-                    self.load_anew(unit)
-                } else {
-                    self.load(unit)
+                    Request::Restart { .. } => self.load_anew(unit)?,
+                    _ => self.load(unit)?,
+                }
+                match request {
+                    Request::Start { .. } | Request::Restart { .. } => self.refuse_masked(unit),
+                    _ => Ok(()),
                 }
             }
             Request::ResetFailed { unit: None } | Request::Cancel { .. } => Ok(()),

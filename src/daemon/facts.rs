@@ -36,6 +36,13 @@ impl Daemon {
             load_state: self
                 .library
                 .load_state(name, self.engine.definition(name).is_some()),
+            need_reload: false,
+            triggered_by: self
+                .engine
+                .triggered_by(name)
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             unit: self.engine.definition(name).map(Arc::clone),
             diagnostics: self.library.diagnostics(name),
             view,

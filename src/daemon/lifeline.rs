@@ -51,6 +51,7 @@ impl Daemon {
             report: Some(report),
             failed: false,
             adopted: false,
+            foreign: false,
             ended: None,
         };
         self.processes.insert(spawn, process);
@@ -266,7 +267,9 @@ impl Daemon {
         if process.ended.is_some() {
             return;
         }
-        let status = if process.adopted {
+        let status = if process.foreign {
+            ExitStatus::Unseen
+        } else if process.adopted {
             // Not our child: the keeper reaps it and writes the obituary, which ends it. Without a
             // keeper nobody can say how it ended.
             if self.keeper.is_some() {
@@ -454,6 +457,6 @@ fn status_words(status: ExitStatus) -> String {
         ExitStatus::Dumped(signal) => {
             format!("dumped core after {}", signal_name(signal))
         }
-        ExitStatus::Unknown => "ended, and nobody can say how".to_owned(),
+        ExitStatus::Unknown | ExitStatus::Unseen => "ended, and nobody can say how".to_owned(),
     }
 }

@@ -137,6 +137,15 @@ impl Library {
             .unwrap_or_default()
     }
 
+    /// The files of a unit that runs are gone.
+    fn lose(&mut self, name: &UnitName) {
+        let reading = Reading {
+            state: MISSING,
+            ..Reading::default()
+        };
+        self.read.insert(name.clone(), reading);
+    }
+
     pub(super) fn forget(&mut self, name: &UnitName) {
         self.file_states.remove(name);
         self.read.remove(name);
@@ -244,6 +253,27 @@ impl Daemon {
         self.load_with_needs(name, true)
     }
 
+    /// A mask on what cannot be done without forbids a start, though it may still run.
+    pub(super) fn refuse_masked(&self, name: &UnitName) -> Result<(), Denial> {
+        let mut todo = vec![name.clone()];
+        let mut seen = BTreeSet::new();
+        while let Some(next) = todo.pop() {
+            if !seen.insert(next.clone()) {
+                continue;
+            }
+            if next != *name && self.library.load_state(&next, false) == MASKED {
+                return Err(Denial::Failed(format!(
+                    "{next}, which {name} needs, is masked; unmask it with: aetherctl unmask {next}"
+                )));
+            }
+            if let Some(unit) = self.engine.definition(&next) {
+                todo.extend(unit.relations.requires.iter().cloned());
+                todo.extend(unit.relations.binds_to.iter().cloned());
+            }
+        }
+        Ok(())
+    }
+
     fn load_with_needs(&mut self, name: &UnitName, anew: bool) -> Result<(), Denial> {
         no_template(name)?;
         let mut todo = vec![name.clone()];
@@ -296,7 +326,10 @@ impl Daemon {
             self.settle();
             if self.library.load_state(name, false) != MASKED {
                 loaded?;
-                return Ok(self.unit_facts(name));
+                return Ok(UnitFacts {
+                    need_reload: self.is_outdated(name),
+                    ..self.unit_facts(name)
+                });
             }
         }
         no_template(name)?;
@@ -315,6 +348,20 @@ impl Daemon {
             unit: Some(Arc::new(unit)),
             ..self.unit_facts(name)
         })
+    }
+
+    /// Whether what runs would be another unit if its files were read now.
+    fn is_outdated(&self, name: &UnitName) -> bool {
+        let Some(known) = self.engine.definition(name).filter(|_| self.is_busy(name)) else {
+            return false;
+        };
+        match self.library.look(name).1 {
+            Ok(mut unit) => {
+                self.imply(&mut unit);
+                **known != unit
+            }
+            Err(_) => self.library.load_state(name, true) == "loaded",
+        }
     }
 
     /// A unit that was masked, or whose file is gone, must not be started from what it was. One with
@@ -350,7 +397,12 @@ impl Daemon {
                 self.undefine(name);
                 tracing::warn!("{denial}");
                 match denial {
-                    Denial::NoUnitFile { .. } => reloaded("gone", String::new()),
+                    Denial::NoUnitFile { .. } => {
+                        if self.engine.definition(name).is_some() {
+                            self.library.lose(name);
+                        }
+                        reloaded("gone", String::new())
+                    }
                     other => reloaded("error", other.to_string()),
                 }
             }

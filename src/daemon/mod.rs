@@ -128,6 +128,8 @@ struct Process {
     failed: bool,
     /// A child of an earlier daemon: only the keeper knows how it ends.
     adopted: bool,
+    /// A child of the unit's own: nobody tells us how it ends.
+    foreign: bool,
     /// It has ended; its output is still being read.
     ended: Option<ExitStatus>,
 }

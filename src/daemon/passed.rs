@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use crate::daemon::Daemon;
 use crate::engine::event::{ExitStatus, Role};
 use crate::engine::view::Outcome;
-use crate::name::UnitName;
+use crate::name::{UnitName, UnitType};
 use crate::sys::process::signal_name;
 use crate::unit::Preserve;
 
@@ -110,6 +110,30 @@ impl Daemon {
             .engine
             .definition(unit)
             .and_then(|unit| unit.service.as_ref());
+        if let Some(other) = view
+            .triggered_by
+            .as_ref()
+            .filter(|_| matches!(role, Role::Main(_)))
+            .and_then(|other| self.engine.view(other))
+        {
+            if matches!(
+                other.name.kind(),
+                UnitType::Timer | UnitType::Socket | UnitType::Path
+            ) {
+                tell("TRIGGER_UNIT", other.name.to_string());
+            } else {
+                tell("MONITOR_UNIT", other.name.to_string());
+                tell(
+                    "MONITOR_INVOCATION_ID",
+                    self.invocation_id(other.invocation),
+                );
+                tell("MONITOR_SERVICE_RESULT", result_word(other.outcome));
+                if let Some((code, status)) = exit_words(other.exit) {
+                    tell("MONITOR_EXIT_CODE", code.to_owned());
+                    tell("MONITOR_EXIT_STATUS", status);
+                }
+            }
+        }
         match role {
             Role::Main(_) => {
                 if let Some(period) = service.and_then(|service| service.watchdog) {
@@ -125,24 +149,31 @@ impl Daemon {
             Role::StopPost(_) => {}
         }
         if matches!(role, Role::Stop(_) | Role::StopPost(_)) {
-            let result = if view.outcome == Outcome::Completed {
-                Outcome::Success
-            } else {
-                view.outcome
-            };
-            tell("SERVICE_RESULT", result.as_str().to_owned());
-            let exit = match view.exit {
-                Some(ExitStatus::Exited(code)) => Some(("exited", code.to_string())),
-                Some(ExitStatus::Killed(signal)) => Some(("killed", short(signal))),
-                Some(ExitStatus::Dumped(signal)) => Some(("dumped", short(signal))),
-                Some(ExitStatus::Unknown) | None => None,
-            };
-            if let Some((code, status)) = exit {
+            tell("SERVICE_RESULT", result_word(view.outcome));
+            if let Some((code, status)) = exit_words(view.exit) {
                 tell("EXIT_CODE", code.to_owned());
                 tell("EXIT_STATUS", status);
             }
         }
         told
+    }
+}
+
+/// systemd has no word for a goal that was reached.
+fn result_word(outcome: Outcome) -> String {
+    let known = match outcome {
+        Outcome::Completed => Outcome::Success,
+        other => other,
+    };
+    known.as_str().to_owned()
+}
+
+fn exit_words(exit: Option<ExitStatus>) -> Option<(&'static str, String)> {
+    match exit? {
+        ExitStatus::Exited(code) => Some(("exited", code.to_string())),
+        ExitStatus::Killed(signal) => Some(("killed", short(signal))),
+        ExitStatus::Dumped(signal) => Some(("dumped", short(signal))),
+        ExitStatus::Unknown | ExitStatus::Unseen => None,
     }
 }
 

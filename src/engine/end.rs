@@ -151,7 +151,9 @@ impl Step<'_> {
                 ExitStatus::Exited(0) => (true, Outcome::Success),
                 ExitStatus::Exited(_) => (forgiven, Outcome::ExitCode),
                 ExitStatus::Dumped(_) => (forgiven, Outcome::CoreDump),
-                ExitStatus::Killed(_) | ExitStatus::Unknown => (forgiven, Outcome::Signal),
+                ExitStatus::Killed(_) | ExitStatus::Unknown | ExitStatus::Unseen => {
+                    (forgiven, Outcome::Signal)
+                }
             };
             self.control_ended(good, outcome, why);
         }

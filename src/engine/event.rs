@@ -77,6 +77,8 @@ pub enum ExitStatus {
     Dumped(i32),
     /// It is gone and nobody can say how (it died while neither daemon nor keeper could look).
     Unknown,
+    /// It was the child of another process of the unit, which alone knows how it ended.
+    Unseen,
 }
 
 /// Something happened.

@@ -75,11 +75,11 @@ impl Reverse {
     }
 }
 
+type Named = fn(&Relations) -> &Vec<UnitName>;
+type NamedBy = fn(&mut Reverse) -> &mut Names;
+
 /// Every directive, and where the unit that it names keeps who named it.
-const EDGES: [(
-    fn(&Relations) -> &Vec<UnitName>,
-    fn(&mut Reverse) -> &mut Names,
-); 14] = [
+const EDGES: [(Named, NamedBy); 14] = [
     (|r| &r.requires, |r| &mut r.required_by),
     (|r| &r.requisite, |r| &mut r.requisite_of),
     (|r| &r.wants, |r| &mut r.wanted_by),

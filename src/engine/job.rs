@@ -20,6 +20,9 @@ pub(super) struct Job {
     pub(super) by_policy: bool,
     /// Neither waits for others nor fails with them.
     pub(super) alone: bool,
+    /// No later job turns it round.
+    #[serde(default)]
+    pub(super) irreversible: bool,
 }
 
 /// How far a job is. A restart passes through all four; what is no stop has the last two.
@@ -47,6 +50,7 @@ impl Job {
             },
             by_policy: false,
             alone: false,
+            irreversible: false,
         }
     }
 

@@ -294,6 +294,7 @@ impl Engine {
             .or_insert_with(|| Some(core.clone()));
         let kind = name.kind();
         let (active, sub) = (core.state.active(), core.sub(kind));
+        let limit_hit = core.run.limit_hit;
         let old_timers: Vec<TimerId> = core.timers().map(|(timer, _)| timer).collect();
         let expected = core.job.is_some_and(|job| job.is_running());
         let unit = Arc::clone(&record.unit);
@@ -321,6 +322,15 @@ impl Engine {
                 from: active,
                 to: active_now,
                 unexpected: !expected && !core.job.is_some_and(|job| job.is_running()),
+            });
+        }
+        if core.run.limit_hit && !limit_hit && active_now == active {
+            // Nothing of it has changed, but who waits for it waits in vain.
+            self.moves.push(Move {
+                unit: name.clone(),
+                from: active,
+                to: active,
+                unexpected: false,
             });
         }
         if matches!(core.state, State::Idling { .. }) {
@@ -398,6 +408,12 @@ impl Engine {
             .map(|(name, (id, kind, running))| (id, name.clone(), kind, running))
     }
 
+    /// Timers, sockets and paths that start this unit.
+    #[must_use]
+    pub fn triggered_by(&self, unit: &UnitName) -> Vec<UnitName> {
+        self.graph.triggered_by(unit)
+    }
+
     /// Who requires this unit, directly.
     pub fn required_by(&self, unit: &UnitName) -> impl Iterator<Item = &UnitName> {
         self.graph.required_by(unit)
@@ -471,6 +487,8 @@ impl Record {
             active_exit: core.active_exit,
             inactive_enter: core.inactive_enter,
             inactive_exit: core.inactive_exit,
+            triggered_by: run.triggered_by,
+            unmet_assert: run.unmet.as_ref().is_some_and(|condition| condition.assert),
             unmet: run.unmet.map(|condition| condition.to_string()),
             next_elapse: if matches!(core.state, State::Waiting { .. }) {
                 (core.trigger.next_realtime, core.trigger.next_monotonic)

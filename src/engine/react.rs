@@ -88,7 +88,7 @@ impl Engine {
             (relations.on_success.clone(), settings.on_success_job_mode)
         };
         for target in targets {
-            self.start_quietly(now, &target, mode);
+            self.start_quietly(now, &target, mode, unit);
         }
     }
 
@@ -99,7 +99,7 @@ impl Engine {
         };
         let mode = record.unit.settings.on_failure_job_mode;
         for target in record.unit.relations.on_failure.clone() {
-            self.start_quietly(now, &target, mode);
+            self.start_quietly(now, &target, mode, unit);
         }
     }
 
@@ -114,7 +114,7 @@ impl Engine {
         }
         self.with(now, unit, |step| step.log(format!("stopped: {why}")));
         if let Ok(entries) = self.plan(unit, JobType::Stop, JobMode::Replace, true) {
-            self.install(now, entries, false, false);
+            self.install(now, entries, false, JobMode::Replace);
         }
     }
 
@@ -154,7 +154,7 @@ impl Engine {
                 && record.core.run.unmet.is_none()
         });
         if up && down {
-            self.start_quietly(now, upheld, JobMode::Fail);
+            self.start_quietly(now, upheld, JobMode::Fail, upholder);
         }
     }
 

@@ -25,7 +25,26 @@ impl Step<'_> {
         let main = match self.core.state {
             State::Running { main } => main,
             State::Exited => None,
-            _ => return,
+            State::Dead { .. }
+            | State::Checking
+            | State::Condition { .. }
+            | State::StartPre { .. }
+            | State::Idling { .. }
+            | State::Launching { .. }
+            | State::Seeking { .. }
+            | State::StartPost { .. }
+            | State::Reloading { .. }
+            | State::Opening
+            | State::Waiting { .. }
+            | State::Triggered
+            | State::Elapsed
+            | State::StopExec { .. }
+            | State::Interrupting { .. }
+            | State::Terminating { .. }
+            | State::Killing { .. }
+            | State::StopPost { .. }
+            | State::Sweeping { .. }
+            | State::AutoRestart { .. } => return,
         };
         self.core.run.reload_failed = None;
         if service.start == StartType::NotifyReload {
@@ -43,7 +62,27 @@ impl Step<'_> {
         // The time is for all of it.
         let deadline = match self.core.state {
             State::Reloading { deadline, .. } => deadline,
-            _ => self.arm(service.timeout_start),
+            State::Dead { .. }
+            | State::Checking
+            | State::Condition { .. }
+            | State::StartPre { .. }
+            | State::Idling { .. }
+            | State::Launching { .. }
+            | State::Seeking { .. }
+            | State::StartPost { .. }
+            | State::Running { .. }
+            | State::Exited
+            | State::Opening
+            | State::Waiting { .. }
+            | State::Triggered
+            | State::Elapsed
+            | State::StopExec { .. }
+            | State::Interrupting { .. }
+            | State::Terminating { .. }
+            | State::Killing { .. }
+            | State::StopPost { .. }
+            | State::Sweeping { .. }
+            | State::AutoRestart { .. } => self.arm(service.timeout_start),
         };
         let (control, phase) = if usize::from(index) < service.exec_reload.len() {
             let control = self.spawn(Role::Reload(index));
@@ -142,10 +181,31 @@ impl Step<'_> {
             }
             State::Reloading {
                 main,
-                phase: Reload::Ready,
+                phase: Reload::Ready | Reload::ByItself,
                 ..
             } => self.end_reload(service, main),
-            _ => {}
+            State::Dead { .. }
+            | State::Checking
+            | State::Condition { .. }
+            | State::StartPre { .. }
+            | State::Idling { .. }
+            | State::Launching { .. }
+            | State::Seeking { .. }
+            | State::StartPost { .. }
+            | State::Running { .. }
+            | State::Reloading { .. }
+            | State::Exited
+            | State::Opening
+            | State::Waiting { .. }
+            | State::Triggered
+            | State::Elapsed
+            | State::StopExec { .. }
+            | State::Interrupting { .. }
+            | State::Terminating { .. }
+            | State::Killing { .. }
+            | State::StopPost { .. }
+            | State::Sweeping { .. }
+            | State::AutoRestart { .. } => {}
         }
     }
 
@@ -167,15 +227,41 @@ impl Step<'_> {
             {
                 let main = *main;
                 let deadline = self.arm(service.timeout_start);
+                let phase = if service.start == StartType::Notify {
+                    Reload::ByItself
+                } else {
+                    Reload::Ready
+                };
                 self.core.state = State::Reloading {
                     main,
                     control: None,
                     index: 0,
-                    phase: Reload::Ready,
+                    phase,
                     deadline,
                 };
             }
-            _ => {}
+            State::Dead { .. }
+            | State::Checking
+            | State::Condition { .. }
+            | State::StartPre { .. }
+            | State::Idling { .. }
+            | State::Launching { .. }
+            | State::Seeking { .. }
+            | State::StartPost { .. }
+            | State::Running { .. }
+            | State::Reloading { .. }
+            | State::Exited
+            | State::Opening
+            | State::Waiting { .. }
+            | State::Triggered
+            | State::Elapsed
+            | State::StopExec { .. }
+            | State::Interrupting { .. }
+            | State::Terminating { .. }
+            | State::Killing { .. }
+            | State::StopPost { .. }
+            | State::Sweeping { .. }
+            | State::AutoRestart { .. } => {}
         }
     }
 
@@ -188,7 +274,27 @@ impl Step<'_> {
                 control: None,
                 ..
             } => main,
-            _ => return,
+            State::Dead { .. }
+            | State::Checking
+            | State::Condition { .. }
+            | State::StartPre { .. }
+            | State::Idling { .. }
+            | State::Launching { .. }
+            | State::Seeking { .. }
+            | State::StartPost { .. }
+            | State::Reloading { .. }
+            | State::Exited
+            | State::Opening
+            | State::Waiting { .. }
+            | State::Triggered
+            | State::Elapsed
+            | State::StopExec { .. }
+            | State::Interrupting { .. }
+            | State::Terminating { .. }
+            | State::Killing { .. }
+            | State::StopPost { .. }
+            | State::Sweeping { .. }
+            | State::AutoRestart { .. } => return,
         };
         if main.is_none() {
             return;
@@ -232,7 +338,25 @@ impl Step<'_> {
                 main: Process::Alive(main),
                 ..
             } => (Some(main), None),
-            _ => return,
+            State::Dead { .. }
+            | State::Checking
+            | State::Condition { .. }
+            | State::StartPre { .. }
+            | State::Idling { .. }
+            | State::Launching { .. }
+            | State::Seeking { .. }
+            | State::Exited
+            | State::Opening
+            | State::Waiting { .. }
+            | State::Triggered
+            | State::Elapsed
+            | State::StopExec { .. }
+            | State::Interrupting { .. }
+            | State::Terminating { .. }
+            | State::Killing { .. }
+            | State::StopPost { .. }
+            | State::Sweeping { .. }
+            | State::AutoRestart { .. } => return,
         };
         self.fail(
             Outcome::Watchdog,

@@ -75,8 +75,7 @@ impl Engine {
             });
         }
         let entries = self.plan(unit, kind, mode, force)?;
-        let alone = mode == JobMode::IgnoreDependencies;
-        self.install(now, entries, false, alone)
+        self.install(now, entries, false, mode)
             .map(Answer::Job)
             .ok_or_else(|| Refusal::NoSuchUnit(unit.clone()))
     }
@@ -267,7 +266,11 @@ impl Engine {
             }
         };
         if !reachable {
-            return Err(Refusal::Inactive(unit.clone()));
+            // As in systemd: everybody may be nobody, but the one that is meant must be there.
+            return match whom {
+                Whom::All => Ok(Answer::Done),
+                Whom::Main | Whom::Control => Err(Refusal::Inactive(unit.clone())),
+            };
         }
         if !(1..=64).contains(&signal) {
             return Err(Refusal::NotApplicable {

@@ -114,7 +114,7 @@ fn contains(set: &ExitSet, status: ExitStatus) -> bool {
     match status {
         ExitStatus::Exited(code) => set.codes.contains(&code),
         ExitStatus::Killed(signal) | ExitStatus::Dumped(signal) => set.signals.contains(&signal),
-        ExitStatus::Unknown => false,
+        ExitStatus::Unknown | ExitStatus::Unseen => false,
     }
 }
 
@@ -137,7 +137,8 @@ pub(super) fn judge(service: &Service, status: ExitStatus) -> Outcome {
         return Outcome::Success;
     }
     match status {
-        ExitStatus::Exited(0) => Outcome::Success,
+        // As in systemd: an end that only its own parent saw is no failure.
+        ExitStatus::Exited(0) | ExitStatus::Unseen => Outcome::Success,
         ExitStatus::Exited(_) => Outcome::ExitCode,
         ExitStatus::Killed(SIGHUP | SIGINT | SIGPIPE | SIGTERM)
             if service.start != StartType::Oneshot =>
@@ -155,7 +156,7 @@ pub(super) fn describe(status: ExitStatus) -> String {
         ExitStatus::Exited(code) => format!("exited with code {code}"),
         ExitStatus::Killed(signal) => format!("killed by signal {signal}"),
         ExitStatus::Dumped(signal) => format!("killed by signal {signal}, core dumped"),
-        ExitStatus::Unknown => "ended while nobody could see how".to_owned(),
+        ExitStatus::Unknown | ExitStatus::Unseen => "ended while nobody could see how".to_owned(),
     }
 }
 

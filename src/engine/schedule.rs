@@ -10,7 +10,7 @@ use crate::engine::event::{Effect, JobMode, JobResult, JobType, Now};
 use crate::engine::job::{Entry, Job, Phase, waits};
 use crate::engine::state::{Deadline, Next, Run, State};
 use crate::engine::view::{ActiveState, Outcome};
-use crate::name::{JobId, UnitName};
+use crate::name::{JobId, UnitName, UnitType};
 
 impl Engine {
     /// Puts the jobs of a transaction into their slots; answers with the job of the first.
@@ -19,7 +19,7 @@ impl Engine {
         now: Now,
         entries: Vec<Entry>,
         by_policy: bool,
-        alone: bool,
+        mode: JobMode,
     ) -> Option<JobId> {
         let mut first = None;
         for entry in entries {
@@ -35,7 +35,8 @@ impl Engine {
                     let id = JobId(self.counters.job);
                     let mut job = Job::new(id, entry.kind);
                     job.by_policy = by_policy;
-                    job.alone = alone;
+                    job.alone = mode == JobMode::IgnoreDependencies;
+                    job.irreversible = mode == JobMode::ReplaceIrreversibly;
                     self.with(now, &name, |step| {
                         step.core.job = Some(job);
                         step.core.clocks.job = step.arm_always(step.unit.settings.job_timeout);
@@ -313,6 +314,20 @@ impl Engine {
         {
             return false;
         }
+        if let Some(why) = self.stands_against(name) {
+            self.with(now, name, |step| {
+                step.log(format!("not started: {why}"));
+                step.core.run.why = why;
+            });
+            let bound = name.kind() == UnitType::Service || name.kind() == UnitType::Agent;
+            let result = if bound {
+                JobResult::Dependency
+            } else {
+                JobResult::Failed
+            };
+            self.end_job(now, name, result, true);
+            return true;
+        }
         let mut limited = false;
         self.with(now, name, |step| {
             let free = matches!(step.core.run.next, Next::Fresh | Next::Lost)
@@ -323,7 +338,7 @@ impl Engine {
             }
             if job.by_policy {
                 let restarts = &mut step.core.history.restarts;
-                *restarts = restarts.saturating_add(u32::from(!free && !limited));
+                *restarts = restarts.saturating_add(u32::from(!free));
             } else if !limited {
                 step.core.history.restarts = 0;
                 step.core.fresh_tried = false;
@@ -342,6 +357,34 @@ impl Engine {
         true
     }
 
+    /// What makes a start impossible before anything is done for it.
+    fn stands_against(&self, name: &UnitName) -> Option<String> {
+        let relations = &self.records.get(name)?.unit.relations;
+        let active = |other: &UnitName| {
+            self.records.get(other).is_some_and(|record| {
+                matches!(
+                    record.core.state.active(),
+                    ActiveState::Active | ActiveState::Reloading
+                )
+            })
+        };
+        let gone = relations
+            .binds_to
+            .iter()
+            .find(|other| relations.after.contains(other) && !active(other));
+        if let Some(gone) = gone {
+            return Some(format!("{gone}, which it is bound to, is not active"));
+        }
+        let target = relations.triggers.first()?;
+        match self.records.get(target) {
+            None => Some(format!("{target}, which it starts, is not known")),
+            Some(record) if name.kind() == UnitType::Socket && !record.core.state.is_dead() => {
+                Some(format!("{target} runs already, without these sockets"))
+            }
+            Some(_) => None,
+        }
+    }
+
     /// A restart by policy whose delay is over becomes a start job like any other.
     fn restart_when_due(&mut self, now: Now, name: &UnitName) -> bool {
         let due = self
@@ -353,7 +396,7 @@ impl Engine {
         }
         match self.plan(name, JobType::Start, JobMode::Replace, false) {
             Ok(entries) => {
-                self.install(now, entries, true, false);
+                self.install(now, entries, true, JobMode::Replace);
             }
             Err(refusal) => self.with(now, name, |step| {
                 step.log(format!("cannot be restarted: {refusal}"));

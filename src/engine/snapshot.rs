@@ -83,14 +83,21 @@ impl Engine {
                 }
                 match step.core.state {
                     State::Checking => again.push(Effect::Check { unit: unit() }),
-                    State::Seeking { spawn, .. } => again.push(Effect::Find {
-                        unit: unit(),
-                        spawn,
-                        source: match &step.unit.service {
+                    State::Seeking { spawn, .. } => {
+                        let source = match &step.unit.service {
                             Some(service) if service.pid_file.is_some() => Source::PidFile,
                             _ => Source::Guess,
-                        },
-                    }),
+                        };
+                        again.push(Effect::Find {
+                            unit: unit(),
+                            spawn,
+                            source,
+                        });
+                        again.push(Effect::Sweep {
+                            unit: unit(),
+                            signals: vec![],
+                        });
+                    }
                     State::Opening => again.push(Effect::Open { unit: unit() }),
                     State::Waiting { .. } if step.unit.timer.is_none() => {
                         again.push(Effect::Await { unit: unit() });

@@ -28,6 +28,7 @@ impl Step<'_> {
         }
         self.core.run = Run {
             resume,
+            triggered_by: self.core.trigger_of_next.take(),
             ..Run::default()
         };
         if self.unit.conditions.is_empty() {
@@ -147,6 +148,11 @@ impl Step<'_> {
         };
         let spawn = self.find(source);
         self.core.state = State::Seeking { spawn, deadline };
+        // When nobody is left nobody will write that file any more.
+        self.out.push(Effect::Sweep {
+            unit: self.unit.name.clone(),
+            signals: vec![],
+        });
     }
 
     /// Asks for a process that we did not start.
@@ -182,7 +188,28 @@ impl Step<'_> {
                     self.core.run.main_seen = true;
                 }
             }
-            _ => {}
+            State::Dead { .. }
+            | State::Checking
+            | State::Condition { .. }
+            | State::StartPre { .. }
+            | State::Idling { .. }
+            | State::Launching { .. }
+            | State::Seeking { .. }
+            | State::StartPost { .. }
+            | State::Running { .. }
+            | State::Reloading { .. }
+            | State::Exited
+            | State::Opening
+            | State::Waiting { .. }
+            | State::Triggered
+            | State::Elapsed
+            | State::StopExec { .. }
+            | State::Interrupting { .. }
+            | State::Terminating { .. }
+            | State::Killing { .. }
+            | State::StopPost { .. }
+            | State::Sweeping { .. }
+            | State::AutoRestart { .. } => {}
         }
     }
 
@@ -227,7 +254,28 @@ impl Step<'_> {
                 self.leave_running();
                 self.stop_exec(main, 0);
             }
-            _ => {}
+            State::Dead { .. }
+            | State::Checking
+            | State::Condition { .. }
+            | State::StartPre { .. }
+            | State::Idling { .. }
+            | State::Launching { .. }
+            | State::Seeking { .. }
+            | State::StartPost { .. }
+            | State::Running { .. }
+            | State::Reloading { .. }
+            | State::Exited
+            | State::Opening
+            | State::Waiting { .. }
+            | State::Triggered
+            | State::Elapsed
+            | State::StopExec { .. }
+            | State::Interrupting { .. }
+            | State::Terminating { .. }
+            | State::Killing { .. }
+            | State::StopPost { .. }
+            | State::Sweeping { .. }
+            | State::AutoRestart { .. } => {}
         }
     }
 

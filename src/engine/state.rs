@@ -12,7 +12,7 @@ use crate::engine::input::Queue;
 use crate::engine::job::Job;
 use crate::engine::restart::History;
 use crate::engine::view::{ActiveState, FreezerState, Outcome};
-use crate::name::{Invocation, JobId, UnitType};
+use crate::name::{Invocation, JobId, UnitName, UnitType};
 use crate::plan::{Enforcement, Failure};
 use crate::runtime::TurnResult;
 use crate::unit::Condition;
@@ -167,6 +167,8 @@ pub(super) enum Reload {
     Answer { since: u64 },
     /// `READY=1`.
     Ready,
+    /// `READY=1`, of a unit that reloads without having been asked (`Type=notify`).
+    ByItself,
 }
 
 /// The clocks that outlast a state.
@@ -302,6 +304,8 @@ pub(super) struct Run {
     pub(super) rewrite: bool,
     /// The condition or assert that stood against this start.
     pub(super) unmet: Option<Condition>,
+    /// On whose account it was started.
+    pub(super) triggered_by: Option<UnitName>,
     /// It was started too often, and not started.
     pub(super) limit_hit: bool,
     /// Some main process was known in this run.
@@ -336,6 +340,8 @@ pub struct Snapshot {
     pub(super) fresh_tried: bool,
     /// The next start by policy begins a fresh session.
     pub(super) fresh_next: bool,
+    /// On whose account the next start is: whose end, time or connection asks for it.
+    pub(super) trigger_of_next: Option<UnitName>,
     /// The definition is gone; forget the unit once it is dead.
     pub(super) undefined: bool,
     /// What a timer, path or socket unit knows of its elapses.
@@ -377,6 +383,7 @@ impl Snapshot {
             invocation: Invocation(0),
             fresh_tried: false,
             fresh_next: false,
+            trigger_of_next: None,
             undefined: false,
             trigger: Trigger::default(),
             since: now,
@@ -437,7 +444,7 @@ impl Snapshot {
             State::StartPost { .. } => "start-post",
             State::Running { .. } => "running",
             State::Reloading {
-                phase: Reload::Commands,
+                phase: Reload::Commands | Reload::ByItself,
                 ..
             } => "reload",
             State::Reloading {

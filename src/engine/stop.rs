@@ -143,6 +143,10 @@ impl Step<'_> {
         let Some(service) = &self.unit.service else {
             return;
         };
+        if service.kill_mode == KillMode::None {
+            // Nobody is asked, so nobody need be waited for.
+            return self.kill(main, control);
+        }
         self.disarm();
         let (main, control) = (
             main.and_then(Process::alive),

@@ -57,17 +57,16 @@ impl Engine {
             self.break_cycles(&mut entries)?;
         }
         // 6. See whether jobs in the way forbid it.
-        if mode == JobMode::Fail {
-            for entry in entries.values() {
-                if let Some(job) = self.records.get(&entry.unit).and_then(|r| r.core.job)
-                    && !job.absorbs(entry.kind)
-                    && merge(job.kind, entry.kind).is_none()
-                {
-                    return Err(Refusal::Conflicting {
-                        unit: entry.unit.clone(),
-                        job: job.id,
-                    });
-                }
+        for entry in entries.values() {
+            if let Some(job) = self.records.get(&entry.unit).and_then(|r| r.core.job)
+                && (mode == JobMode::Fail || job.irreversible)
+                && !job.absorbs(entry.kind)
+                && merge(job.kind, entry.kind).is_none()
+            {
+                return Err(Refusal::Conflicting {
+                    unit: entry.unit.clone(),
+                    job: job.id,
+                });
             }
         }
         // 7. The wish first: its job is the answer.

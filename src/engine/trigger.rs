@@ -102,7 +102,7 @@ impl Engine {
             }
         });
         if !limited {
-            self.start_quietly(now, instance, JobMode::Replace);
+            self.start_quietly(now, instance, JobMode::Replace, name);
         }
     }
 
@@ -166,7 +166,12 @@ impl Engine {
         };
         let refusal = self
             .plan(&target, JobType::Start, JobMode::Replace, false)
-            .map(|entries| self.install(now, entries, false, false));
+            .map(|entries| {
+                self.with(now, &target, |step| {
+                    step.core.trigger_of_next = Some(name.clone());
+                });
+                self.install(now, entries, false, JobMode::Replace)
+            });
         self.with(now, name, |step| {
             step.disarm();
             match refusal {
@@ -196,13 +201,22 @@ impl Engine {
     }
 
     /// A start that nobody asked for by hand; what stands against it is said in the unit's log.
-    pub(super) fn start_quietly(&mut self, now: Now, name: &UnitName, mode: JobMode) {
+    pub(super) fn start_quietly(
+        &mut self,
+        now: Now,
+        name: &UnitName,
+        mode: JobMode,
+        on_account_of: &UnitName,
+    ) {
         if !self.records.contains_key(name) {
             return;
         }
         match self.plan(name, JobType::Start, mode, false) {
             Ok(entries) => {
-                self.install(now, entries, false, false);
+                self.with(now, name, |step| {
+                    step.core.trigger_of_next = Some(on_account_of.clone());
+                });
+                self.install(now, entries, false, JobMode::Replace);
             }
             Err(refusal) => self.with(now, name, |step| {
                 step.log(format!("cannot be started: {refusal}"));

@@ -220,6 +220,10 @@ pub struct View {
     pub last_trigger: Option<Now>,
     /// The agent waits for an approval.
     pub waits_for_approval: bool,
+    /// On whose account it was started: whose failure, time or connection asked for it.
+    pub triggered_by: Option<UnitName>,
+    /// Whether the unmet line was an assert.
+    pub unmet_assert: bool,
     /// Who has taken the agent over.
     pub holder: Option<String>,
 }

@@ -137,6 +137,8 @@ pub enum JobMode {
     Replace,
     /// Fail if a conflicting job is pending.
     Fail,
+    /// Replace, and let no later job turn these round (systemd's shutdown does so).
+    ReplaceIrreversibly,
     /// Replace, and stop every unit that is not part of the transaction.
     Isolate,
     /// This unit only: neither requirements nor order.
@@ -147,9 +149,10 @@ pub enum JobMode {
 
 impl JobMode {
     /// Every mode with its word.
-    pub const WORDS: [(&'static str, Self); 5] = [
+    pub const WORDS: [(&'static str, Self); 6] = [
         ("replace", Self::Replace),
         ("fail", Self::Fail),
+        ("replace-irreversibly", Self::ReplaceIrreversibly),
         ("isolate", Self::Isolate),
         ("ignore-dependencies", Self::IgnoreDependencies),
         ("ignore-requirements", Self::IgnoreRequirements),

@@ -781,6 +781,8 @@ fn serve(socket: &Path) {
     let listener = std::os::unix::net::UnixListener::bind(socket).unwrap();
     listener.set_nonblocking(true).unwrap();
     let facts = |name: &str| UnitFacts {
+        need_reload: false,
+        triggered_by: vec![],
         name: name.parse().unwrap(),
         load_state: "loaded",
         unit: None,

@@ -98,6 +98,15 @@ fn on_aether() -> Outcome {
     let path = std::env::var("PATH").unwrap();
     let output = command
         .env("PATH", format!("{}:{path}", root.join("bin").display()))
+        // As in the guest, the cases' files are not those of the highest priority.
+        .env(
+            "AETHER_UNIT_PATH",
+            format!(
+                "{}:{}",
+                root.join("local").display(),
+                root.join("units").display()
+            ),
+        )
         .args(["aether", "--jobs", "8", "--patience", "10", "--units"])
         .arg(root.join("units"))
         .arg("--scratch")

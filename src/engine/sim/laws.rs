@@ -122,7 +122,7 @@ impl World {
                     .records
                     .get(*earlier)
                     .and_then(|record| record.core.job)
-                    .is_some_and(|job| !job.alone && !(late && Some(job.id) > own))
+                    .is_some_and(|job| !(job.alone || late && Some(job.id) > own))
             })
             .cloned();
         self.hold(busy.is_none() || alone, Law::OrderIsKept, || {

@@ -83,6 +83,6 @@ fn how(exit: ExitStatus) -> String {
         ExitStatus::Exited(code) => format!("exit {code}"),
         ExitStatus::Killed(signal) => format!("killed by signal {signal}"),
         ExitStatus::Dumped(signal) => format!("killed by signal {signal}, core dumped"),
-        ExitStatus::Unknown => "nobody saw how".to_owned(),
+        ExitStatus::Unknown | ExitStatus::Unseen => "nobody saw how".to_owned(),
     }
 }
