@@ -82,7 +82,7 @@ TEST
     cp "$work"/root/boot/vmlinuz-* "$work/out/vmlinuz"
     cp "$work"/root/boot/initrd.img-* "$work/out/initrd"
     rm -rf "$work"/root/boot/*
-    mke2fs -q -t ext4 -d "$work/root" "$work/out/root.img" 1500M
+    mke2fs -q -t ext4 -d "$work/root" "$work/out/root.img" 1500M >&2
     touch "$work/out/done"
     mv "$work/out" "$image"
 fi

@@ -72,7 +72,8 @@ fn words(method: &str) -> &'static [&'static str] {
         "KillUnit" => &["coder.agent", "all"],
         "Kill" => &["all"],
         "Pause" => &["freeze"],
-        "Start" | "Stop" | "Restart" => &["replace"],
+        "Start" | "Stop" | "Restart" | "TryRestart" | "Reload" | "ReloadOrRestart"
+        | "ReloadOrTryRestart" => &["replace"],
         "Get" | "Set" => &["", "Id"],
         "PresetAllUnitFiles" | "PresetUnitFilesWithMode" => &["enable-only"],
         "GetAll" => &[""],
