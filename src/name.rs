@@ -149,6 +149,30 @@ impl UnitName {
         self.instance() == Some("")
     }
 
+    /// Of a slice: its own name and those of the slices around it, outermost first; nothing for
+    /// other units and for the root. `a.slice`, `a-b.slice` of `a-b.slice`.
+    #[must_use]
+    pub fn slices(&self) -> Vec<String> {
+        let stem = self.stem();
+        if self.kind != UnitType::Slice || stem == "-" {
+            return vec![];
+        }
+        let ends = stem.match_indices('-').map(|(at, _)| at);
+        ends.chain([stem.len()])
+            .filter_map(|end| stem.get(..end))
+            .filter(|prefix| !prefix.is_empty())
+            .map(|prefix| format!("{prefix}.slice"))
+            .collect()
+    }
+
+    /// The slice around a slice: `a.slice` of `a-b.slice`.
+    #[must_use]
+    pub fn parent_slice(&self) -> Option<Self> {
+        let mut around = self.slices();
+        around.pop();
+        around.pop()?.parse().ok()
+    }
+
     /// Reads a name as a person types it: without a suffix it is an agent's.
     ///
     /// # Errors
@@ -253,6 +277,17 @@ mod tests {
         let plain: UnitName = "a.b.service".parse().unwrap();
         assert_eq!(plain.with_instance("x"), None);
         assert_eq!((plain.stem(), plain.instance()), ("a.b", None));
+    }
+
+    #[test]
+    fn a_slice_says_where_it_stands() {
+        let name = |text: &str| text.parse::<UnitName>().unwrap();
+        let around = name("a-b-c.slice").slices();
+        assert_eq!(around, ["a.slice", "a-b.slice", "a-b-c.slice"]);
+        assert_eq!(name("a-b.slice").parent_slice(), Some(name("a.slice")));
+        assert_eq!(name("a.slice").parent_slice(), None);
+        assert!(name("-.slice").slices().is_empty());
+        assert!(name("a-b.service").slices().is_empty());
     }
 
     #[test]

@@ -70,6 +70,7 @@ impl Daemon {
             unit.clone(),
             Held {
                 invocation_id: held.invocation_id,
+                slice: held.slice,
                 uid: held.uid,
                 missing: held.missing,
                 freezing: held.freezing,
@@ -250,11 +251,11 @@ impl Daemon {
 
     /// Processes in our cgroups that no snapshot knows: unsupervised agents are not left running.
     fn kill_strangers(&mut self) {
-        for unit in self.tree.units() {
+        for (unit, slice) in self.tree.units() {
             if self.held.contains_key(&unit) {
                 continue;
             }
-            let group = self.tree.group(&unit);
+            let group = self.tree.group(&unit, slice.as_ref());
             if matches!(group.populated(), Ok(true)) {
                 tracing::warn!("{unit}: processes without a known unit are killed");
                 if let Err(error) = group.kill() {
@@ -262,6 +263,9 @@ impl Daemon {
                 }
             }
             let _ = group.remove();
+            if let Some(slice) = &slice {
+                self.tree.remove_slices(slice);
+            }
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::sys::condition;
 use crate::sys::paths::PathWatch;
 use crate::sys::process::{Child, StageImage};
 use crate::unit::condition::first_unmet;
-use crate::unit::{Condition, Unit};
+use crate::unit::{Condition, Resources, Unit};
 
 /// What the hands need for every start.
 #[derive(Debug)]
@@ -60,6 +60,7 @@ pub(crate) enum Order {
     /// The unit has ended: remove what was made for it.
     Release {
         unit: UnitName,
+        slice: Option<UnitName>,
         runtime_directories: Vec<PathBuf>,
     },
 }
@@ -85,6 +86,8 @@ pub(crate) struct Start {
     pub(crate) output: Option<(OwnedFd, OwnedFd)>,
     /// The MCP socket is there already.
     pub(crate) listening: bool,
+    /// The slices around its cgroup, outermost first, with what each limits.
+    pub(crate) slices: Vec<(UnitName, Resources)>,
     /// The cgroup is there already.
     pub(crate) grouped: bool,
     /// It was killed before, so that nothing can be born into its present leaves.
@@ -230,9 +233,11 @@ fn work(
             },
             Order::Release {
                 unit,
+                slice,
                 runtime_directories,
             } => {
-                let problems = prepare::release(workshop, &unit, &runtime_directories);
+                let problems =
+                    prepare::release(workshop, &unit, slice.as_ref(), &runtime_directories);
                 Done::Released { unit, problems }
             }
         };

@@ -26,7 +26,8 @@ const OBITUARIES_MAX: usize = 1_024;
 impl Daemon {
     /// Begins to watch the unit's cgroup.
     pub(super) fn watch_group(&mut self, unit: &UnitName) {
-        let group = self.tree.group(unit);
+        let slice = self.held.get(unit).and_then(|held| held.slice.as_ref());
+        let group = self.tree.group(unit, slice);
         let watch = match self.watch.add(&group) {
             Ok(watch) => {
                 self.watched.insert(watch, unit.clone());

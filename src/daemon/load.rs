@@ -486,6 +486,19 @@ impl Daemon {
     /// Limits hold for what runs already as soon as its new definition does (systemctl(1),
     /// daemon-reload); all else waits for the next start.
     fn limit_anew(&mut self, unit: &Unit) {
+        if let Some(limits) = &unit.slice_limits {
+            let inside = |held: &super::Held| {
+                let slices = held.slice.as_ref().map(UnitName::slices);
+                slices.is_some_and(|slices| slices.iter().any(|name| name == unit.name.as_str()))
+            };
+            if self.held.values().any(inside) {
+                let around = unit.name.parent_slice();
+                let group = self.tree.group(&unit.name, around.as_ref());
+                for sentence in group.set(&limits.resources) {
+                    tracing::warn!("{}: {sentence}", unit.name);
+                }
+            }
+        }
         if let Some(service) = &unit.service
             && let Some(held) = self.held.get_mut(&unit.name)
             && let Some(group) = &held.group

@@ -146,6 +146,8 @@ struct Report {
 #[derive(Debug, Default)]
 struct Held {
     invocation_id: String,
+    /// The slice that this run stands in.
+    slice: Option<UnitName>,
     group: Option<Group>,
     watch: Option<WatchId>,
     stdout: Option<OwnedFd>,

@@ -14,6 +14,7 @@ use crate::name::{Invocation, UnitName};
 use crate::plan::Failure;
 use crate::runtime::stream::{encode_input, encode_interrupt};
 use crate::sys::{clock, pipe, process, random, ready};
+use crate::unit::Resources;
 
 impl Daemon {
     pub(super) fn perform(&mut self, effect: Effect) {
@@ -152,6 +153,7 @@ impl Daemon {
         let fresh = held.invocation_id != id;
         if fresh {
             held.invocation_id.clone_from(&id);
+            held.slice.clone_from(&definition.slice);
             held.runtime_directories = definition
                 .service
                 .as_ref()
@@ -183,6 +185,7 @@ impl Daemon {
             }
         };
         let told = self.told(unit, role);
+        let slices = self.slices_around(unit);
         let Some(held) = self.held.get(unit) else {
             return;
         };
@@ -208,10 +211,30 @@ impl Daemon {
             passed,
             output,
             listening: held.listener.is_some(),
+            slices,
             grouped: held.group.is_some(),
             killed: held.killed,
         };
         self.hands.order(Order::Start(Box::new(start)));
+    }
+
+    /// The slices that a unit's run stands in, outermost first, with what each limits.
+    fn slices_around(&self, unit: &UnitName) -> Vec<(UnitName, Resources)> {
+        let slice = self.held.get(unit).and_then(|held| held.slice.as_ref());
+        let names = slice.map(UnitName::slices).unwrap_or_default();
+        names
+            .iter()
+            .filter_map(|name| name.parse::<UnitName>().ok())
+            .map(|name| {
+                let limits = self
+                    .engine
+                    .definition(&name)
+                    .and_then(|unit| unit.slice_limits.as_ref())
+                    .map(|limits| limits.resources.clone())
+                    .unwrap_or_default();
+                (name, limits)
+            })
+            .collect()
     }
 
     pub(super) fn take_done(&mut self, done: Done) {
@@ -439,6 +462,7 @@ impl Daemon {
         self.output.close(unit.clone());
         let order = Order::Release {
             unit: unit.clone(),
+            slice: held.slice,
             runtime_directories: held.runtime_directories,
         };
         self.hands.order(order);

@@ -95,8 +95,15 @@ pub(crate) fn start(workshop: &Workshop, users: &mut Users, order: Start) -> Res
     assignment.told = order.told.clone();
     assignment.passed = order.passed.iter().map(|(name, _)| name.clone()).collect();
 
-    let cgroup = workshop.tree.group(&unit.name);
+    let slice = order.slices.last().map(|(name, _)| name);
+    let cgroup = workshop.tree.group(&unit.name, slice);
     if !order.grouped {
+        made.missing.extend(
+            workshop
+                .tree
+                .make_slices(&order.slices)
+                .map_err(|error| fail("cgroup", format!("cannot make a slice: {error}")))?,
+        );
         made.missing.extend(
             cgroup.create(&service.resources).map_err(|error| {
                 fail("cgroup", format!("cannot make the unit's cgroup: {error}"))
@@ -473,11 +480,15 @@ fn write_files(
 pub(crate) fn release(
     workshop: &Workshop,
     unit: &UnitName,
+    slice: Option<&UnitName>,
     runtime_directories: &[PathBuf],
 ) -> Vec<String> {
     let mut problems = vec![];
-    if let Err(error) = workshop.tree.group(unit).remove() {
+    if let Err(error) = workshop.tree.group(unit, slice).remove() {
         problems.push(format!("cannot remove the cgroup: {error}"));
+    }
+    if let Some(slice) = slice {
+        workshop.tree.remove_slices(slice);
     }
     let places = &workshop.places;
     let mut discard = |root: &Path, parent: &Path, name: &Path| {

@@ -48,6 +48,8 @@ pub(super) struct KeptProcess {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct KeptHeld {
     pub(super) invocation_id: String,
+    #[serde(default)]
+    pub(super) slice: Option<UnitName>,
     pub(super) uid: Option<u32>,
     pub(super) missing: Vec<String>,
     pub(super) oom_kills: u64,
@@ -92,6 +94,7 @@ impl Daemon {
             .collect();
         let held = self.held.get(unit).map(|held| KeptHeld {
             invocation_id: held.invocation_id.clone(),
+            slice: held.slice.clone(),
             uid: held.uid,
             missing: held.missing.clone(),
             oom_kills: held.oom_kills,

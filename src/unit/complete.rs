@@ -51,7 +51,7 @@ pub(super) fn complete(
     );
     let runs = matches!(kind, UnitType::Service | UnitType::Agent);
     let slice = match kind {
-        UnitType::Slice => parent_slice(name),
+        UnitType::Slice => name.parent_slice(),
         _ => slice.filter(|_| runs),
     };
     if let Some(slice) = &slice {
@@ -142,12 +142,6 @@ fn finish_service(
         None if told => NotifyAccess::Main,
         None => NotifyAccess::None,
     };
-}
-
-/// `a.slice` of `a-b.slice`.
-fn parent_slice(name: &UnitName) -> Option<UnitName> {
-    let (parent, _) = name.stem().rsplit_once('-')?;
-    format!("{parent}.slice").parse().ok()
 }
 
 /// The service of a timer's or path unit's own name.

@@ -34,7 +34,7 @@ impl Ground {
         let tree = Tree::find(&name).unwrap();
         assert_ne!(tree.kind(), Kind::None, "{:?}", tree.missing());
         let unit: UnitName = "coder.agent".parse().unwrap();
-        let group = tree.group(&unit);
+        let group = tree.group(&unit, None);
         let missing = group.create(resources).unwrap();
         assert_eq!(missing, [] as [String; 0]);
         let mut watch = Watch::new().unwrap();

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use crate::name::UnitName;
+use crate::name::{UnitName, UnitType};
 
 /// The leaf to which our own processes move where a group may not have processes and children.
 pub const OWN_LEAF: &str = "init.scope";
@@ -165,8 +165,12 @@ pub fn unit_of_cgroup(tree: &str, path: &str) -> Option<UnitName> {
         return None;
     }
     let below = path.strip_prefix(tree)?.strip_prefix('/')?;
-    let first = below.split('/').next()?;
-    first.parse().ok()
+    // Slices are groups of ours and of nobody else's; the first that is none is the unit.
+    let mut names = below.split('/');
+    names.find_map(|name| match name.parse::<UnitName>() {
+        Ok(name) if name.kind() == UnitType::Slice => None,
+        other => Some(other.ok()),
+    })?
 }
 
 #[cfg(test)]

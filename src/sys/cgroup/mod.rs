@@ -13,6 +13,7 @@ mod group;
 mod hierarchy;
 mod limits;
 mod process;
+mod slice;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -242,37 +243,22 @@ impl Tree {
         self.unified.as_ref().map_or("", |place| &place.path)
     }
 
-    /// The unit's group; nothing is made yet.
+    /// The unit's group, in this slice; nothing is made yet.
     #[must_use]
-    pub fn group(&self, unit: &UnitName) -> Group {
+    pub fn group(&self, unit: &UnitName, slice: Option<&UnitName>) -> Group {
+        let below = Self::place_of(unit, slice);
         Group::new(
             unit.clone(),
             self.unified.as_ref().map(|place| Place {
-                directory: place.directory.join(unit.as_str()),
-                path: format!("{}/{unit}", place.path),
+                directory: place.directory.join(&below),
+                path: format!("{}/{}", place.path, below.display()),
                 writable: true,
             }),
             self.v1
                 .iter()
-                .map(|(name, directory)| (*name, directory.join(unit.as_str())))
+                .map(|(name, directory)| (*name, directory.join(&below)))
                 .collect(),
         )
-    }
-
-    /// Units that have a group, with or without processes: what a new daemon adopts or clears.
-    #[must_use]
-    pub fn units(&self) -> Vec<UnitName> {
-        let mut units: Vec<UnitName> = self
-            .unified
-            .iter()
-            .map(|place| place.directory.as_path())
-            .chain(self.v1.iter().map(|(_, directory)| directory.as_path()))
-            .flat_map(file::children)
-            .filter_map(|child| child.file_name()?.to_str()?.parse().ok())
-            .collect();
-        units.sort();
-        units.dedup();
-        units
     }
 
     /// The unit of ours that a v2 path, as `/proc/PID/cgroup` shows it, belongs to.
@@ -453,7 +439,7 @@ mod tests {
         assert!(tree.units().is_empty());
         assert!(tree.unit_of_pid(std::process::id()).is_err());
         let unit: UnitName = "coder.agent".parse().unwrap();
-        assert!(tree.group(&unit).open(Part::Agent).is_err());
+        assert!(tree.group(&unit, None).open(Part::Agent).is_err());
     }
 
     #[test]
