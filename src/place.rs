@@ -300,6 +300,12 @@ impl Places {
         self.log.join(unit.as_str())
     }
 
+    /// Where `aetherctl record` has every event written down.
+    #[must_use]
+    pub fn recording(&self) -> PathBuf {
+        self.log.join("recording.jsonl")
+    }
+
     /// The append-only record of what happened.
     #[must_use]
     pub fn event_log(&self) -> PathBuf {

@@ -75,6 +75,8 @@ pub enum Ask {
     ListUnitFiles,
     /// Exit with everything running, and be respawned. → [`Told::Done`]
     Reexecute,
+    /// Begin (or end) the recording of events. → [`Told::Done`]
+    Record(bool),
     /// Stop every unit, then the manager. → [`Told::Done`]
     Shutdown,
     /// The units whose MCP socket is listening (the hub's question). → [`Told::Listeners`]

@@ -261,12 +261,15 @@ impl Call<'_> {
                 let request = Request::Cancel { job: JobId(id) };
                 self.request(Action::ManageUnits, request, Answer::Nothing)
             }
-            "Reload" | "ReloadUnits" | "Reexecute" | "Shutdown" => {
+            "StartRecording" | "StopRecording" | "Reload" | "ReloadUnits" | "Reexecute"
+            | "Shutdown" => {
                 let (options,): (Options,) = self.body()?;
                 known(&options, &[])?;
                 let (ask, answer) = match method {
                     "Reload" => (Ask::Reload, Answer::Nothing),
                     "ReloadUnits" => (Ask::ReloadUnits, Answer::Reloaded),
+                    "StartRecording" => (Ask::Record(true), Answer::Nothing),
+                    "StopRecording" => (Ask::Record(false), Answer::Nothing),
                     "Reexecute" => (Ask::Reexecute, Answer::Nothing),
                     _ => (Ask::Shutdown, Answer::Nothing),
                 };

@@ -306,7 +306,7 @@ fn answer(ask: Ask, units: &[UnitFacts]) -> Result<Told, Denial> {
             "/etc/aether/units/a.agent".into(),
             FileState::Static,
         )])),
-        Ask::Reload | Ask::Reexecute | Ask::Shutdown => Ok(Told::Done),
+        Ask::Reload | Ask::Record(_) | Ask::Reexecute | Ask::Shutdown => Ok(Told::Done),
         Ask::Listeners => Ok(Told::Listeners(vec![name("coder.agent")])),
         Ask::Listener(_) => {
             let (socket, _) = std::os::unix::net::UnixStream::pair().unwrap();

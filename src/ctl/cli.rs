@@ -276,6 +276,19 @@ pub(super) enum Verb {
         #[arg(required = true, value_name = "JOB")]
         jobs: Vec<u32>,
     },
+    /// Write down every event and what came of it, for `replay`.
+    Record {
+        /// Begin, or end.
+        what: Recording,
+    },
+    /// Hand a recording to a fresh engine: does it decide the same?
+    Replay {
+        /// What `record` wrote.
+        file: std::path::PathBuf,
+        /// Print every event.
+        #[arg(long)]
+        show: bool,
+    },
     /// Read all unit files again and say what changed; what runs goes on.
     DaemonReload,
     /// Replace the running supervisor by the installed program; what runs goes on.
@@ -409,6 +422,13 @@ fn job_mode() -> impl clap::builder::TypedValueParser<Value = JobMode> {
         let known = JobMode::WORDS.iter().find(|(word, _)| *word == text);
         known.map_or(JobMode::Replace, |(_, mode)| *mode)
     })
+}
+
+/// `record`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Recording {
+    Start,
+    Stop,
 }
 
 /// `-n`: a number or `all`.

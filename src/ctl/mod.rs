@@ -23,6 +23,7 @@ mod list;
 mod logs;
 mod manager;
 mod plan;
+mod replay;
 mod screen;
 mod status;
 mod table;
@@ -87,6 +88,7 @@ fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Verb::Verify { targets, name } => verify::run(screen, &places, targets, name.as_deref()),
         Verb::Plan { target } => plan::run(screen, &places, target),
         Verb::Directives { word } => directives::run(screen, word.as_deref()),
+        Verb::Replay { file, show } => replay::replay_file(screen, file, *show),
         Verb::Up {
             foreground: true,
             detached,
@@ -165,10 +167,14 @@ async fn talk(screen: Screen, places: &Places, cli: &Cli) -> anyhow::Result<Exit
         Verb::Cancel { jobs } => control::cancel(places, jobs).await,
         Verb::DaemonReload => control::reload(screen, places).await,
         Verb::Reexec => control::reexec(screen, places).await,
+        Verb::Record { what } => {
+            replay::record(screen, places, *what == cli::Recording::Start).await
+        }
         Verb::Logs(_)
         | Verb::Cat { .. }
         | Verb::Verify { .. }
         | Verb::Plan { .. }
+        | Verb::Replay { .. }
         | Verb::Directives { .. } => {
             Err(Problem::new("this verb needs no daemon".to_owned()).into())
         }

@@ -173,6 +173,7 @@ async fn live(places: Places, mut inherited: Inherited) -> Result<ExitCode, Stri
         stopping: false,
         leaving: false,
         saved: snapshot::Saved::default(),
+        recorder: None,
     };
     daemon.adopt(kept, &mut inherited);
     drop(inherited);

@@ -85,6 +85,10 @@ impl Daemon {
             }
             Ask::UnitFileState(name) => self.installer().state(&name).map(Told::FileState),
             Ask::ListUnitFiles => Ok(Told::FileStates(self.installer().states())),
+            Ask::Record(on) => {
+                self.note_request(&caller, &json!({ "record": on }));
+                self.record_events(on)
+            }
             Ask::Reexecute => {
                 self.note_request(&caller, &json!("reexecute"));
                 self.leaving = true;
@@ -106,6 +110,23 @@ impl Daemon {
         };
         // A caller that hung up has no use for the answer.
         let _ = reply.send(told);
+    }
+
+    /// Begins or ends the recording of events.
+    fn record_events(&mut self, on: bool) -> Result<Told, Denial> {
+        self.recorder = None;
+        if on {
+            // What is on its way belongs to the beginning.
+            self.settle();
+            let program = env!("CARGO_PKG_VERSION");
+            let beginning = self.engine.beginning(program, crate::sys::zone::local());
+            let path = self.places.recording();
+            let recorder = super::recorder::Recorder::start(&path, &beginning);
+            self.recorder = Some(recorder.map_err(|error| {
+                Denial::Failed(format!("cannot record in {}: {error}", path.display()))
+            })?);
+        }
+        Ok(Told::Done)
     }
 
     fn note_request(&mut self, caller: &crate::bus::ask::Caller, request: &serde_json::Value) {

@@ -31,7 +31,10 @@ use crate::daemon::load::Library;
 use crate::daemon::output::{Heard, LogFiles, Output};
 use crate::daemon::record::Stream;
 use crate::engine::Engine;
-use crate::engine::event::{Event, ExitStatus, InputId, Now, RequestId, Role, SpawnId, TimerId};
+use crate::engine::event::{
+    Effect, Event, ExitStatus, InputId, Now, RequestId, Role, SpawnId, TimerId,
+};
+use crate::engine::recording::Line;
 use crate::keeper::Obituary;
 use crate::name::UnitName;
 use crate::place::Places;
@@ -61,6 +64,7 @@ mod passed;
 mod perform;
 mod prepare;
 mod record;
+mod recorder;
 mod snapshot;
 mod sweep;
 mod users;
@@ -237,6 +241,8 @@ struct Daemon {
     /// Leave now, with everything running.
     leaving: bool,
     saved: snapshot::Saved,
+    /// Every event is written down (`aetherctl record start`).
+    recorder: Option<recorder::Recorder>,
 }
 
 impl Daemon {
@@ -272,7 +278,11 @@ impl Daemon {
     /// Handles every event there is, then arms the alarm.
     fn settle(&mut self) {
         while let Some(event) = self.queue.pop_front() {
-            let effects = self.engine.handle(clock::now(), event);
+            let now = clock::now();
+            let effects = match self.recorder.take() {
+                None => self.engine.handle(now, event),
+                Some(recorder) => self.handle_recorded(now, event, recorder),
+            };
             for effect in effects {
                 self.perform(effect);
             }
@@ -287,6 +297,27 @@ impl Daemon {
         if let Err(error) = self.alarm.set(next) {
             tracing::error!("cannot set the alarm: {error}");
         }
+    }
+
+    /// Handles an event and writes it down with what came of it.
+    fn handle_recorded(
+        &mut self,
+        now: Now,
+        event: Event,
+        recorder: recorder::Recorder,
+    ) -> Vec<Effect> {
+        let effects = self.engine.handle(now, event.clone());
+        let line = Line {
+            now,
+            event,
+            effects: effects.clone(),
+        };
+        if recorder.take(line) {
+            self.recorder = Some(recorder);
+        } else {
+            tracing::error!("the disk is too slow: the recording of events ends here");
+        }
+        effects
     }
 
     fn feed(&mut self, event: Event) {

@@ -16,6 +16,7 @@ mod job;
 mod pause;
 mod place;
 mod react;
+pub mod recording;
 mod reload;
 mod request;
 mod restart;

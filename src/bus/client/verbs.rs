@@ -207,6 +207,19 @@ impl Client {
         self.manager("Reload", &(none(),)).await.map(drop)
     }
 
+    /// `StartRecording`, `StopRecording`: of every event, for `aetherctl replay`.
+    ///
+    /// # Errors
+    /// As the daemon says.
+    pub async fn record(&self, on: bool) -> Result<(), ClientError> {
+        let member = if on {
+            "StartRecording"
+        } else {
+            "StopRecording"
+        };
+        self.manager(member, &(none(),)).await.map(drop)
+    }
+
     /// `Reexecute`: the daemon is replaced with everything running.
     ///
     /// # Errors
