@@ -268,6 +268,15 @@ pub(super) enum Verb {
     IsFailed(Units),
     #[command(flatten)]
     Files(Installation),
+    /// Timers: what elapses when, and what it starts.
+    ListTimers {
+        /// Timers that are not active too.
+        #[arg(short, long)]
+        all: bool,
+        /// Only timers whose name matches.
+        #[arg(value_name = "PATTERN")]
+        patterns: Vec<String>,
+    },
     /// Jobs that wait or run.
     ListJobs,
     /// Drop jobs.

@@ -28,6 +28,7 @@ mod screen;
 mod status;
 mod table;
 mod time;
+mod timers;
 mod transient;
 mod tree;
 mod verify;
@@ -163,6 +164,7 @@ async fn talk(screen: Screen, places: &Places, cli: &Cli) -> anyhow::Result<Exit
             ask::is_in_state(screen, places, &ask.units, "failed", &["failed"]).await
         }
         Verb::Files(verb) => install::run(screen, places, verb).await,
+        Verb::ListTimers { all, patterns } => timers::list(screen, places, patterns, *all).await,
         Verb::ListJobs => list::list_jobs(screen, places).await,
         Verb::Cancel { jobs } => control::cancel(places, jobs).await,
         Verb::DaemonReload => control::reload(screen, places).await,

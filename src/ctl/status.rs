@@ -157,6 +157,16 @@ impl Status {
         if !step.is_empty() && !why.contains(step) {
             page.row("Step", &clean_line(step));
         }
+        let monotonic = facts
+            .positive("NextElapseUSecMonotonic")
+            .map(|at| page.looks.now.0 + at.saturating_sub(page.looks.now.1));
+        let next = [facts.positive("NextElapseUSecRealtime"), monotonic];
+        if let Some(next) = next.into_iter().flatten().min() {
+            let left = time::span(next.saturating_sub(page.looks.now.0));
+            page.row("Next", &format!("{}; {left} left", time::stamp(next)));
+        }
+        page.rows("Triggers", &facts.texts("Triggers"));
+        page.rows("Started by", &facts.texts("TriggeredBy"));
         if let Some(job) = facts.job() {
             page.row("Job", &job.to_string());
         }
@@ -287,7 +297,9 @@ impl Status {
         let missing = facts.texts("SandboxMissing");
         let mut parts = vec![];
         let policy = facts.text("SandboxPolicy");
-        if !policy.is_empty() {
+        // What runs no process is not confined.
+        let id = facts.text("Id");
+        if !policy.is_empty() && (id.ends_with(".service") || id.ends_with(".agent")) {
             parts.push(format!("policy {policy}"));
         }
         if runs && let Some(abi) = facts.number("LandlockABI") {
