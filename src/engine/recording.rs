@@ -144,7 +144,7 @@ mod tests {
             event: stop,
             effects,
         };
-        let differences = |line: &Line| {
+        let differences = |line: &Line| -> Vec<usize> {
             let mut engine = Engine::of(&serde_json::from_str(&text).unwrap());
             let mut found = vec![];
             assert_eq!(
@@ -153,7 +153,7 @@ mod tests {
             );
             found
         };
-        assert_eq!(differences(&line), []);
+        assert!(differences(&line).is_empty());
         line.effects.clear();
         assert_eq!(differences(&line), [2]);
     }

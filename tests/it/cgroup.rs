@@ -103,10 +103,53 @@ fn line(child: &mut Child) -> String {
 }
 
 #[test]
+fn slices_hold_units_limit_them_together_and_go_with_the_last() {
+    let mut ground = Ground::new(&Resources::default());
+    let name = |text: &str| text.parse::<UnitName>().unwrap();
+    let (outer, inner) = (name("x.slice"), name("x-y.slice"));
+    let limits = Resources {
+        tasks_max: Some(12),
+        ..Resources::default()
+    };
+    let slices = [(outer, Resources::default()), (inner.clone(), limits)];
+    let missing = ground.tree.make_slices(&slices).unwrap();
+    assert_eq!(missing, [] as [String; 0]);
+    let below = ground.tree.group(&name("w.service"), Some(&inner));
+    assert!(below.path().ends_with("/x.slice/x-y.slice/w.service"));
+    below.create(&Resources::default()).unwrap();
+    let units = ground.tree.units();
+    assert!(units.contains(&(name("w.service"), Some(inner.clone()))));
+    // The limit is the slice's, whoever is in it.
+    let own = std::mem::replace(&mut ground.group, below.clone());
+    ground.shell("n=0; while [ $n -lt 30 ]; do sleep 100 & n=$((n+1)); done; echo all");
+    let mut said = String::new();
+    let shell = ground.children.last_mut().unwrap();
+    // The others hold the pipe open, so its end is not waited for.
+    BufReader::new(shell.stderr.as_mut().unwrap())
+        .read_line(&mut said)
+        .unwrap();
+    assert!(said.contains("fork"), "{said}");
+    assert_eq!(
+        ground.tree.unit_of_cgroup(below.path()),
+        Some(name("w.service"))
+    );
+    below.kill().unwrap();
+    let _ = ground.children.last_mut().unwrap().wait();
+    let end = Instant::now() + Duration::from_secs(30);
+    while below.populated().unwrap() && Instant::now() < end {
+        std::thread::yield_now();
+    }
+    ground.group = own;
+    below.remove().unwrap();
+    ground.tree.remove_slices(&inner);
+    assert_eq!(ground.tree.units(), [(name("coder.agent"), None)]);
+}
+
+#[test]
 fn a_group_is_made_found_again_and_removed_without_a_trace() {
     let mut ground = Ground::new(&Resources::default());
     let group = ground.group.clone();
-    assert_eq!(ground.tree.units(), [group.unit().clone()]);
+    assert_eq!(ground.tree.units(), [(group.unit().clone(), None)]);
     assert!(!group.populated().unwrap());
     let files = group.join_files(Part::Agent, false);
     assert!(files.iter().all(|file| file.exists()), "{files:?}");

@@ -23,6 +23,7 @@ mod keeper;
 mod layers;
 mod live;
 mod model;
+mod replay;
 mod stage;
 mod story;
 mod systemctl;

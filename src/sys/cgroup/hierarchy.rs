@@ -315,8 +315,18 @@ mod tests {
             ),
             coder
         );
+        // Slices are inner groups of ours.
+        assert_eq!(
+            unit(
+                tree,
+                "/a.service/aether/x.slice/x-y.slice/coder.agent/agent"
+            ),
+            coder
+        );
         for other in [
             "/a.service/aether",
+            "/a.service/aether/x.slice",
+            "/a.service/aether/x.slice/init.scope/coder.agent",
             "/a.service/aether/",
             "/a.service/aether/init.scope",
             "/a.service/aetherx/coder.agent",
