@@ -11,6 +11,7 @@ use nix::sys::utsname::uname;
 use nix::unistd::{Pid, SysconfVar, sysconf};
 
 use super::{compare, exists, file, line, text, virtualization};
+use crate::sys::file::read_regular;
 use crate::sys::glob;
 
 /// Of the machine, which a personality may have changed (uname(2)).
@@ -261,8 +262,12 @@ fn is_older(directory: &Path, system: &Path) -> bool {
     if system.mtime_nsec() == 0 || done.mtime_nsec() > 0 {
         return system.mtime_nsec() > done.mtime_nsec();
     }
-    let told = text(&mark).ok();
-    let told = told.and_then(|text| assigned(&text, "TIMESTAMP_NSEC")?.parse::<i128>().ok());
+    // Whoever owns the directory could have put a pipe here, which is never read to its end.
+    let told = read_regular(&mark, super::MOST).ok();
+    let told = told.and_then(|bytes| {
+        let text = String::from_utf8_lossy(&bytes);
+        assigned(&text, "TIMESTAMP_NSEC")?.parse::<i128>().ok()
+    });
     let newest = i128::from(system.mtime()) * 1_000_000_000 + i128::from(system.mtime_nsec());
     told.is_none_or(|told| newest > told)
 }
@@ -372,7 +377,8 @@ mod tests {
 
     #[test]
     fn this_machine_has_a_name_memory_and_processors() {
-        assert_eq!(architecture("native"), Some(true));
+        // A personality may hide it (personality(2)).
+        assert!(architecture("native").is_some());
         assert_eq!(architecture("pdp11"), Some(false));
         assert!(memory(None).unwrap() > 1 << 20);
         assert!(processors().unwrap() > 0);
