@@ -212,7 +212,8 @@ fn work(
             }
             Order::Check(unit) => {
                 let unmet = first_unmet(&unit.conditions, |condition| {
-                    condition::holds(condition, &workshop.conditions)
+                    // What cannot be found out does not hold, with and without its "!".
+                    condition::look(condition, &workshop.conditions).unwrap_or(condition.negate)
                 });
                 Done::Checked {
                     unmet: unmet.cloned(),

@@ -10,8 +10,8 @@ use crate::daemon::prepare::{broke, ours};
 use crate::name::UnitName;
 use crate::plan::Failure;
 use crate::sys::listen;
-use crate::sys::paths::PathWatch;
-use crate::unit::{PathCondition, Unit};
+use crate::sys::paths::{self, PathWatch};
+use crate::unit::Unit;
 
 /// Opens what the unit listens on or watches, and reads its stamp.
 pub(super) fn open(workshop: &Workshop, unit: &Unit) -> Result<Opened, Failure> {
@@ -24,14 +24,8 @@ pub(super) fn open(workshop: &Workshop, unit: &Unit) -> Result<Opened, Failure> 
     }
     if let Some(path) = &unit.path {
         if path.make_directory {
-            for (condition, place) in &path.watches {
-                let directory = match condition {
-                    PathCondition::DirectoryNotEmpty => Some(place.as_path()),
-                    _ => None,
-                };
-                if let Some(directory) = directory {
-                    make_directory(directory, path.directory_mode)?;
-                }
+            for (place, error) in paths::make_directories(&path.watches, path.directory_mode) {
+                tracing::warn!("{}: cannot make {}: {error}", unit.name, place.display());
             }
         }
         let watch = PathWatch::new(&path.watches)
@@ -42,18 +36,6 @@ pub(super) fn open(workshop: &Workshop, unit: &Unit) -> Result<Opened, Failure> 
         opened.stamp = read_stamp(&workshop.places.state, &unit.name);
     }
     Ok(opened)
-}
-
-fn make_directory(path: &Path, mode: u32) -> Result<(), Failure> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(mode)
-        .create(path)
-        .map_err(broke(
-            "directory",
-            format!("cannot make {}", path.display()),
-        ))
 }
 
 /// Removes a socket unit's sockets from the file system; what could not be.
