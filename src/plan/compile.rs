@@ -13,7 +13,7 @@ use super::{
 use crate::engine::event::Role;
 use crate::name::UnitName;
 use crate::runtime::Launch;
-use crate::unit::{Command, Exec, Unit};
+use crate::unit::{Command, Exec, Unit, WorkingDirectory};
 
 /// Why there is no plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -349,8 +349,10 @@ impl Confinement<'_> {
     }
 
     fn directory(&self) -> PathBuf {
-        if let Some(path) = &self.exec.working_directory {
-            return path.clone();
+        match &self.exec.working_directory {
+            Some(WorkingDirectory::Path(path)) => return path.clone(),
+            Some(WorkingDirectory::Home) => return self.assignment.home.clone(),
+            None => {}
         }
         // What root does beside files of the agent's it takes from there: modules, settings.
         if self.agent && !self.privileged {

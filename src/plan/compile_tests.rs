@@ -257,8 +257,10 @@ fn a_privileged_command_has_nothing_of_the_agents() {
     };
     assert_eq!(directory(&made), Some("/".into()));
     let exec = &mut unit.service.as_mut().unwrap().exec;
-    exec.working_directory = Some("/srv".into());
+    exec.working_directory = Some(WorkingDirectory::Path("/srv".into()));
     assert_eq!(directory(&compile(&unit)), Some("/srv".into()));
+    unit.service.as_mut().unwrap().exec.working_directory = Some(WorkingDirectory::Home);
+    assert_eq!(directory(&compile(&unit)), Some(assignment.home.clone()));
 }
 
 #[test]

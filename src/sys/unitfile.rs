@@ -264,7 +264,22 @@ pub fn specifiers(places: &Places) -> SpecifierFacts {
         os_version: of_release("VERSION_ID"),
         state_directory: state,
         home,
+        memory: memory(&fs::read_to_string("/proc/meminfo").unwrap_or_default()),
+        tasks: ["pid_max", "threads-max"]
+            .iter()
+            .filter_map(|limit| first(&format!("/proc/sys/kernel/{limit}")).parse().ok())
+            .min()
+            .unwrap_or_default(),
     }
+}
+
+/// The machine's memory in bytes, as proc_meminfo(5) tells it.
+fn memory(text: &str) -> u64 {
+    let total = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:")?.strip_suffix("kB"));
+    let kilobytes = total.and_then(|number| number.trim().parse::<u64>().ok());
+    kilobytes.map_or(0, |number| number.saturating_mul(1024))
 }
 
 /// As systemd names it.
@@ -280,6 +295,12 @@ fn architecture() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_memory_is_counted_in_bytes() {
+        assert_eq!(memory("MemTotal:       16 kB\nMemFree: 1 kB\n"), 16_384);
+        assert_eq!(memory(""), 0);
+    }
 
     #[test]
     fn what_is_no_text_is_named_by_its_line() {

@@ -16,7 +16,7 @@ use crate::name::{UnitName, UnitType};
 
 use super::complete::complete;
 use super::nearest::nearest;
-use super::registry::{self, Directive, Draft, Given, Note, Section, Shape};
+use super::registry::{self, Directive, Draft, Given, Legacy, Note, Section, Shape};
 use super::specifier::SpecifierFacts;
 use super::syntax::{self, Assignment, Document, MAX_DIAGNOSTICS, Span};
 use super::value::ValueError;
@@ -66,6 +66,9 @@ const FOREIGN_SECTIONS: [&str; 6] = ["Automount", "Mount", "Scope", "Swap", "Tar
 const LATER_SECTIONS: [(&str, bool); 3] =
     [("Desktop", false), ("Budget", true), ("Approval", true)];
 
+/// Most units named in one warning.
+const MAX_NAMES: usize = 5;
+
 /// Puts a unit together.
 #[must_use]
 pub fn load(name: &UnitName, sources: &[Source], facts: &SpecifierFacts) -> Loaded {
@@ -89,6 +92,7 @@ pub fn load_linked(
         given: BTreeMap::new(),
         failed: BTreeSet::new(),
         warned: BTreeSet::new(),
+        foreign: None,
     };
     let mut documents = vec![];
     for source in sources {
@@ -105,6 +109,7 @@ pub fn load_linked(
         documents.push(document);
     }
     check::check(&mut loader, &documents);
+    loader.foreign(&documents);
     loader.finish(sources, links)
 }
 
@@ -128,6 +133,8 @@ pub(super) struct Loader<'a> {
     failed: BTreeSet<&'static str>,
     /// What is warned of once only.
     warned: BTreeSet<(Option<Section>, String)>,
+    /// Units of types that are not implemented, and where the first of them stands.
+    foreign: Option<(usize, Span, Vec<String>)>,
 }
 
 impl Loader<'_> {
@@ -217,27 +224,66 @@ impl Loader<'_> {
 
     fn assignment(&mut self, file: File<'_>, section: Section, assignment: &Assignment) {
         let key = assignment.key.as_str();
-        let Some(row) = registry::find(section, key) else {
+        if let Some(row) = registry::find(section, key) {
+            self.apply(file, row, assignment, &assignment.value);
+        } else if let Some(old) = registry::legacy(section, key) {
+            self.legacy(file, section, old, assignment);
+        } else {
             self.unknown(file, section, assignment);
+        }
+    }
+
+    /// An old spelling: as the new one, and said once.
+    fn legacy(&mut self, file: File<'_>, section: Section, old: &Legacy, assignment: &Assignment) {
+        let Some(row) = old.modern() else {
             return;
         };
+        let key = assignment.key.as_str();
+        if self.warned.insert((Some(section), key.to_owned())) {
+            let found = file.document.diagnose(
+                Severity::Warning,
+                assignment.span,
+                old.message(),
+                Some(old.instead()),
+            );
+            self.diagnostics.push((file.index, found));
+        }
+        match old.translate(&assignment.value) {
+            Some(value) => self.apply(file, row, assignment, &value),
+            None => {
+                let value = &assignment.value;
+                let error = ValueError::unreadable(value, &format!("a value of {key}="));
+                self.say(file, row, assignment, Severity::Error, error);
+            }
+        }
+    }
+
+    fn apply(
+        &mut self,
+        file: File<'_>,
+        row: &'static Directive,
+        assignment: &Assignment,
+        written: &str,
+    ) {
         self.given.insert(row.key, (file.index, assignment.span));
         // An empty value of a single-valued directive asks for the default.
-        let reset = row.shape == Shape::Scalar && assignment.value.is_empty();
+        let reset = row.shape == Shape::Scalar && written.is_empty();
         let value = if reset {
             row.default_for(self.name.kind())
         } else {
-            &assignment.value
+            written
         };
-        let mut given = Given {
-            key: row.key,
-            value,
-            name: self.name,
-            facts: self.facts,
-            notes: vec![],
-        };
+        let mut given = Given::new(row.key, value, self.name, self.facts);
         let result = (row.apply)(&mut self.draft, &mut given);
-        let notes = given.notes;
+        let Given { notes, foreign, .. } = given;
+        for (name, range) in foreign {
+            let (_, _, names) = self
+                .foreign
+                .get_or_insert_with(|| (file.index, assignment.locate(range), vec![]));
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
         for Note { severity, error } in notes {
             self.say(file, row, assignment, severity, error);
         }
@@ -254,6 +300,11 @@ impl Loader<'_> {
         severity: Severity,
         error: ValueError,
     ) {
+        // What a template's instance completes is judged when there is one.
+        if self.name.is_template() && completed_by_instance(&assignment.value) {
+            self.failed.insert(row.key);
+            return;
+        }
         if severity == Severity::Error {
             self.failed.insert(row.key);
             self.usable &= !row.guard;
@@ -275,10 +326,14 @@ impl Loader<'_> {
         if key.starts_with("X-") {
             return;
         }
+        let unimplemented = registry::is_unimplemented(section, key);
+        if unimplemented && registry::holds_anyway(key, &assignment.value) {
+            return;
+        }
         let place = section.name();
         let mut severity = Severity::Error;
         let mut help = None;
-        let message = if registry::is_unimplemented(section, key) {
+        let message = if unimplemented {
             if !self.warned.insert((Some(section), key.to_owned())) {
                 return;
             }
@@ -376,6 +431,39 @@ impl Loader<'_> {
         self.find(documents, Severity::Error, key, message, help);
     }
 
+    /// Whether a directive that is not implemented was written and named in a warning.
+    pub(super) fn was_warned_of(&self, section: Section, key: &str) -> bool {
+        self.warned.contains(&(Some(section), key.to_owned()))
+    }
+
+    /// Names the units that this program does not run, all in one warning.
+    fn foreign(&mut self, documents: &[Document]) {
+        let Some((index, span, names)) = self.foreign.take() else {
+            return;
+        };
+        let mut shown = names
+            .iter()
+            .take(MAX_NAMES)
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(", ");
+        if let Some(more) = names.len().checked_sub(MAX_NAMES).filter(|more| *more > 0) {
+            shown += &format!(" and {more} more");
+        }
+        let mut types: Vec<&str> = names
+            .iter()
+            .filter_map(|name| name.rfind('.').and_then(|dot| name.get(dot..)))
+            .collect();
+        types.sort_unstable();
+        types.dedup();
+        let types = types.join(", ");
+        let message = format!("units of type {types} are not implemented, ignoring {shown}");
+        if let Some(document) = documents.get(index) {
+            let found = document.diagnose(Severity::Warning, span, message, None);
+            self.diagnostics.push((index, found));
+        }
+    }
+
     fn finish(mut self, sources: &[Source], links: &Links) -> Loaded {
         // In the order in which a person reads the files.
         self.diagnostics
@@ -420,5 +508,14 @@ impl Loader<'_> {
     }
 }
 
+/// Whether a value has specifiers of which a template knows half at most.
+fn completed_by_instance(value: &str) -> bool {
+    ["%i", "%I", "%f", "%n", "%N"]
+        .iter()
+        .any(|specifier| value.contains(specifier))
+}
+
+#[cfg(test)]
+mod compatibility;
 #[cfg(test)]
 mod tests;

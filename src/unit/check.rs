@@ -4,6 +4,7 @@ use crate::diagnostic::Severity;
 use crate::name::UnitType;
 
 use super::assemble::Loader;
+use super::registry::Section;
 use super::syntax::Document;
 use super::{Restart, RuntimeKind, SocketKind, StartType};
 
@@ -55,7 +56,11 @@ pub(super) fn check(loader: &mut Loader<'_>, documents: &[Document]) {
         }
         UnitType::Socket => {
             let socket = &loader.draft.socket;
-            let none = socket.listen.is_empty();
+            // What systemd would have listened on has been named.
+            let later = ["ListenMessageQueue", "ListenNetlink", "ListenUSBFunction"]
+                .iter()
+                .any(|key| loader.was_warned_of(Section::Socket, key));
+            let none = socket.listen.is_empty() && !later;
             let accept = socket.accept;
             let help = "write for example ListenStream=/run/shop.sock";
             let keys = [
@@ -98,15 +103,21 @@ fn resolve_type(loader: &mut Loader<'_>) {
     if loader.was_given("Type") {
         return;
     }
+    let succeeds = succeeds(loader);
     let service = &mut loader.draft.service;
     if service.bus_name.is_some() {
         service.start = StartType::Dbus;
     } else if service.exec_start.is_empty()
-        && !service.exec_stop.is_empty()
+        && (!service.exec_stop.is_empty() || succeeds)
         && loader.name.kind() == UnitType::Service
     {
         service.start = StartType::Oneshot;
     }
+}
+
+/// Whether the unit is there for what happens when it succeeds, and may run nothing itself.
+fn succeeds(loader: &Loader<'_>) -> bool {
+    loader.was_warned_of(Section::Unit, "SuccessAction")
 }
 
 /// Refuses a unit in which nothing that makes it what it is has been written.
@@ -121,7 +132,7 @@ fn nothing(
     if none && !keys.iter().any(|key| loader.failed(key)) {
         let key = keys.iter().find(|key| loader.was_given(key)).unwrap_or(&"");
         loader.refuse(documents, key, message.to_owned(), help);
-    } else if none {
+    } else if none && !loader.name.is_template() {
         loader.unusable();
     }
 }
@@ -150,8 +161,8 @@ fn command(loader: &mut Loader<'_>, documents: &[Document]) {
         }
         return;
     }
-    let only_stops =
-        start == StartType::Oneshot && service.remain_after_exit && !service.exec_stop.is_empty();
+    let only_stops = start == StartType::Oneshot
+        && (service.remain_after_exit && !service.exec_stop.is_empty() || succeeds(loader));
     if start == StartType::Dbus && service.bus_name.is_none() && !loader.failed("BusName") {
         let message = "Type=dbus needs BusName=".to_owned();
         let help = "write the name that the service acquires: BusName=org.example.Shop";

@@ -346,6 +346,16 @@ pub struct Command {
     pub no_environment: bool,
 }
 
+/// `WorkingDirectory=`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WorkingDirectory {
+    /// `~`: the unit's home, as `$HOME` says it.
+    Home,
+    /// This one.
+    Path(PathBuf),
+}
+
 /// How processes are set up (systemd.exec(5)).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Exec {
@@ -358,7 +368,7 @@ pub struct Exec {
     /// `DynamicUser=`: a uid of its own from our range; the default of `.agent` units.
     pub dynamic_user: bool,
     /// `WorkingDirectory=`; `None`: the workspace of an agent, `/` of a service.
-    pub working_directory: Option<PathBuf>,
+    pub working_directory: Option<WorkingDirectory>,
     /// `Environment=`, later assignments win.
     pub environment: BTreeMap<String, String>,
     /// `EnvironmentFile=`, with `-` for "may be missing".

@@ -13,6 +13,7 @@ mod exec;
 mod given;
 mod install;
 mod kill;
+mod legacy;
 mod mcp;
 mod path;
 mod paths;
@@ -31,8 +32,9 @@ mod tests;
 
 pub(crate) use draft::Draft;
 pub(crate) use given::{Given, Note};
+pub use legacy::{LEGACY, Legacy, legacy};
 pub use mcp::TOOL_GROUPS;
-pub use unimplemented::{UNIMPLEMENTED, is_confinement, is_unimplemented};
+pub use unimplemented::{UNIMPLEMENTED, holds_anyway, is_confinement, is_unimplemented};
 
 use super::value::ValueError;
 use crate::name::{UnitName, UnitType};

@@ -54,6 +54,10 @@ pub struct SpecifierFacts {
     pub os_id: String,
     /// `%w`: `VERSION_ID=` of os-release.
     pub os_version: String,
+    /// What `MemoryMax=50%` is half of: the machine's memory in bytes; 0: not known.
+    pub memory: u64,
+    /// What `TasksMax=50%` is half of: the most tasks that the kernel allows; 0: not known.
+    pub tasks: u64,
 }
 
 /// The specifiers with what they stand for, for manual and completion.

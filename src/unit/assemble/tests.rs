@@ -8,14 +8,14 @@ use proptest::prelude::*;
 use super::*;
 use crate::unit::{RuntimeKind, StartType};
 
-fn source(path: &str, text: &str) -> Source {
+pub(super) fn source(path: &str, text: &str) -> Source {
     Source {
         path: path.into(),
         text: text.to_owned(),
     }
 }
 
-fn loaded(name: &str, text: &str) -> Loaded {
+pub(super) fn loaded(name: &str, text: &str) -> Loaded {
     let facts = SpecifierFacts {
         home: "/root".to_owned(),
         ..SpecifierFacts::default()

@@ -1,11 +1,10 @@
 //! `[Service]` and `[Agent]`: how processes are set up (systemd.exec(5)).
 
-use std::path::PathBuf;
-
 use super::capability::{bounding, capability};
 use super::given::MAX_LIST;
 use super::{Directive, Given, Section, paths};
 use crate::name::UnitType;
+use crate::unit::WorkingDirectory;
 use crate::unit::value::{Escapes, ValueError, Word, boolean, bytes, integer, limit, octal, quote};
 
 const fn row(
@@ -75,12 +74,12 @@ pub(super) const ROWS: &[Directive] = &[
     .guard(),
     row(
         "WorkingDirectory",
-        "PATH",
+        "PATH|~",
         "/srv/webshop",
-        "Where the processes start; without it an agent's workspace, and / for a service and for \
+        "Where the processes start; ~ is the unit's home ($HOME). Without it an agent's workspace, and / for a service and for \
          commands with the prefix +. The unit's user must be able to enter it.",
         |draft, given| {
-            draft.service.exec.working_directory = path(given)?;
+            draft.service.exec.working_directory = working_directory(given)?;
             Ok(())
         },
     ),
@@ -360,8 +359,21 @@ fn one<T>(
     read(&given.expanded()?).map(Some)
 }
 
-fn path(given: &Given<'_>) -> Result<Option<PathBuf>, ValueError> {
-    (!given.is_empty()).then(|| given.path()).transpose()
+fn working_directory(given: &mut Given<'_>) -> Result<Option<WorkingDirectory>, ValueError> {
+    let text = given.text()?;
+    let place = match text.strip_prefix('-') {
+        Some(rest) => {
+            let message = "the prefix - is not implemented: the directory must be there";
+            given.warn(ValueError::new(message));
+            rest
+        }
+        None => text.as_str(),
+    };
+    Ok(match place {
+        "" => None,
+        "~" => Some(WorkingDirectory::Home),
+        path => Some(WorkingDirectory::Path(paths::absolute(path)?)),
+    })
 }
 
 fn variable(text: &str) -> Result<String, ValueError> {

@@ -24,6 +24,8 @@ pub(crate) struct Given<'a> {
     pub(crate) name: &'a UnitName,
     pub(crate) facts: &'a SpecifierFacts,
     pub(crate) notes: Vec<Note>,
+    /// Units of types that this program does not run, and where they stand.
+    pub(crate) foreign: Vec<(String, Range<usize>)>,
 }
 
 /// Most entries of one list, over all its assignments.
@@ -37,7 +39,43 @@ const MAY_BE_TEMPLATES: [&str; 5] = ["Also", "Alias", "WantedBy", "RequiredBy", 
 /// Unit types of systemd that this program does not run.
 const FOREIGN_TYPES: [&str; 5] = ["automount", "device", "mount", "scope", "swap"];
 
-impl Given<'_> {
+/// What names units that this one depends on in some way.
+const DEPENDENT: [&str; 16] = [
+    "After",
+    "Before",
+    "BindsTo",
+    "Conflicts",
+    "OnFailure",
+    "OnSuccess",
+    "PartOf",
+    "PropagatesReloadTo",
+    "PropagatesStopTo",
+    "ReloadPropagatedFrom",
+    "Requires",
+    "Requisite",
+    "Sockets",
+    "StopPropagatedFrom",
+    "Upholds",
+    "Wants",
+];
+
+impl<'a> Given<'a> {
+    pub(crate) const fn new(
+        key: &'static str,
+        value: &'a str,
+        name: &'a UnitName,
+        facts: &'a SpecifierFacts,
+    ) -> Self {
+        Self {
+            key,
+            value,
+            name,
+            facts,
+            notes: vec![],
+            foreign: vec![],
+        }
+    }
+
     pub(crate) const fn is_empty(&self) -> bool {
         self.value.is_empty()
     }
@@ -136,12 +174,21 @@ impl Given<'_> {
             list.clear();
             return Ok(());
         }
-        for word in self.words(Escapes::Keep)? {
+        for mut word in self.words(Escapes::Keep)? {
+            if DEPENDENT.contains(&self.key) {
+                match self.instance_of(&word.text) {
+                    Some(instance) => word.text = instance,
+                    // A template needs instances of templates: which, is not known yet.
+                    None => continue,
+                }
+            }
             let suffix = word.text.rsplit_once('.').map_or("", |(_, suffix)| suffix);
             match word.text.parse::<UnitName>() {
+                // systemd's own ctrl-alt-del.target does so; nothing comes of it.
+                Ok(unit) if unit == *self.name && self.key == "Alias" => {}
                 Ok(unit) if unit == *self.name => {
-                    let message = format!("{unit} names itself");
-                    self.error(ValueError::new(message).at(word.range));
+                    let message = format!("{unit} names itself, ignoring");
+                    self.warn(ValueError::new(message).at(word.range));
                 }
                 Ok(unit) if unit.is_template() && !MAY_BE_TEMPLATES.contains(&self.key) => {
                     let message = format!("{unit} is a template");
@@ -152,11 +199,7 @@ impl Given<'_> {
                 Ok(_) if list.len() >= MAX_LIST => return Err(too_many()),
                 Ok(unit) => list.push(unit),
                 Err(_) if FOREIGN_TYPES.contains(&suffix) => {
-                    let message = format!(
-                        "units of type .{suffix} are not implemented, ignoring {}",
-                        word.text
-                    );
-                    self.warn(ValueError::new(message).at(word.range));
+                    self.foreign.push((word.text, word.range));
                 }
                 Err(error) => {
                     let mut said = ValueError::new(error.to_string()).at(word.range);
@@ -174,6 +217,22 @@ impl Given<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A template that is named as a dependency means, as in systemd, the instance that is called
+    /// as this unit's, or as this unit. `None`: in a template.
+    fn instance_of(&self, text: &str) -> Option<String> {
+        let Some((prefix, suffix)) = text.split_once("@.").filter(|(stem, suffix)| {
+            !stem.is_empty() && !stem.contains('@') && !suffix.contains('.')
+        }) else {
+            return Some(text.to_owned());
+        };
+        let instance = match self.name.instance() {
+            Some("") => return None,
+            Some(instance) => instance,
+            None => self.name.prefix(),
+        };
+        Some(format!("{prefix}@{instance}.{suffix}"))
     }
 
     /// Adds command lines; an empty value empties the list.

@@ -117,7 +117,7 @@ pub(super) const ROWS: &[Directive] = &[
         "How many descriptors the unit may leave with the manager (FDSTORE=1 of sd_notify(3)), to \
          be handed back when it is started again.",
         |draft, given| {
-            draft.service.fd_store_max = integer(given.value, 0, 4_096)?;
+            draft.service.fd_store_max = integer(given.value, 0, 65_536)?;
             Ok(())
         },
     )

@@ -1,6 +1,6 @@
 //! `[Service]` and `[Agent]`: what a unit may use (systemd.resource-control(5)).
 
-use super::{Directive, Section};
+use super::{Directive, Given, Section};
 use crate::unit::value::{ValueError, bytes, integer, permille};
 
 const fn row(
@@ -17,24 +17,24 @@ const fn row(
 pub(super) const ROWS: &[Directive] = &[
     row(
         "MemoryHigh",
-        "BYTES",
+        "BYTES|PERCENT",
         "2G",
         "The memory of all processes together above which they are slowed down and made to give \
-         some back.",
+         some back; a percentage is a share of the machine's.",
         |draft, given| {
-            draft.service.resources.memory_high = memory(given.value)?;
+            draft.service.resources.memory_high = memory(given)?;
             Ok(())
         },
     )
     .default("infinity"),
     row(
         "MemoryMax",
-        "BYTES",
+        "BYTES|PERCENT",
         "4G",
         "The memory of all processes together that is never exceeded: beyond it the kernel kills \
          (see OOMPolicy=).",
         |draft, given| {
-            let limit = memory(given.value)?;
+            let limit = memory(given)?;
             if limit == Some(0) {
                 return Err(ValueError::new("nothing can run in no memory")
                     .help("write for example 512M or 4G"));
@@ -46,11 +46,11 @@ pub(super) const ROWS: &[Directive] = &[
     .default("infinity"),
     row(
         "MemorySwapMax",
-        "BYTES",
+        "BYTES|PERCENT",
         "0",
         "The swap space of all processes together that is never exceeded.",
         |draft, given| {
-            draft.service.resources.memory_swap_max = memory(given.value)?;
+            draft.service.resources.memory_swap_max = memory(given)?;
             Ok(())
         },
     )
@@ -85,16 +85,14 @@ pub(super) const ROWS: &[Directive] = &[
     ),
     row(
         "TasksMax",
-        "NUMBER",
+        "NUMBER|PERCENT",
         "512",
-        "The most processes and threads at a time; infinity is no limit.",
+        "The most processes and threads at a time; infinity is no limit, a percentage a share of what \
+         the kernel allows.",
         |draft, given| {
             draft.service.resources.tasks_max = match given.value {
                 "infinity" => None,
-                text if text.ends_with('%') => {
-                    let error = ValueError::new("a share of the machine is not supported here");
-                    return Err(error.help("write a number, for example 512"));
-                }
+                text if text.ends_with('%') => Some(share(text, given.facts.tasks)?.max(1)),
                 text => Some(integer(text, 1, u64::from(u32::MAX))?),
             };
             Ok(())
@@ -104,6 +102,25 @@ pub(super) const ROWS: &[Directive] = &[
     .agents("1024"),
 ];
 
-fn memory(text: &str) -> Result<Option<u64>, ValueError> {
-    Ok(Some(bytes(text)?).filter(|size| *size != u64::MAX))
+fn memory(given: &Given<'_>) -> Result<Option<u64>, ValueError> {
+    if given.value.ends_with('%') {
+        return share(given.value, given.facts.memory).map(Some);
+    }
+    Ok(Some(bytes(given.value)?).filter(|size| *size != u64::MAX))
+}
+
+/// A share of what the machine has.
+fn share(text: &str, whole: u64) -> Result<u64, ValueError> {
+    let share = permille(text)?;
+    if share > 1000 {
+        return Err(ValueError::new("there is no more than 100%"));
+    }
+    if whole == 0 {
+        return Err(
+            ValueError::new("how much the machine has is not known here")
+                .help("write it without a percent sign"),
+        );
+    }
+    let part = u128::from(whole) * u128::from(share) / 1000;
+    u64::try_from(part).map_err(|_| ValueError::new("the share is too large"))
 }

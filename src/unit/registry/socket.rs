@@ -278,6 +278,11 @@ pub(super) const ROWS: &[Directive] = &[
         "both",
         "Whether a socket for IPv6 takes IPv4 too.",
         |draft, given| {
+            // As systemd, which takes a truth too.
+            if let Ok(only) = boolean(given.value) {
+                draft.socket.ipv6_only = Some(only);
+                return Ok(());
+            }
             draft.socket.ipv6_only = choice(
                 given.value,
                 &[

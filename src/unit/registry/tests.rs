@@ -24,13 +24,7 @@ fn apply(row: &'static Directive, draft: &mut Draft, value: &str) {
         .0;
     let name: UnitName = name.parse().unwrap();
     let facts = SpecifierFacts::default();
-    let mut given = Given {
-        key: row.key,
-        value,
-        name: &name,
-        facts: &facts,
-        notes: vec![],
-    };
+    let mut given = Given::new(row.key, value, &name, &facts);
     let result = (row.apply)(draft, &mut given);
     assert_eq!((result, given.notes), (Ok(()), vec![]), "{row:?}{value}");
 }

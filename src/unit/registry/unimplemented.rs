@@ -1,12 +1,14 @@
 //! What systemd has and this program has not: named in a warning, never taken for a typing mistake.
 
 use super::Section;
+use crate::unit::value::boolean;
 
 /// Directives of systemd that are read and not acted upon, by section. `[Agent]` has `[Service]`'s.
 pub const UNIMPLEMENTED: &[(Section, &[&str])] = &[
     (Section::Unit, UNIT),
     (Section::Service, SERVICE),
     (Section::Service, CONFINEMENT),
+    (Section::Service, PATHS),
     (
         Section::Timer,
         &["DeferReactivation", "RandomizedOffsetSec", "WakeSystem"],
@@ -14,8 +16,10 @@ pub const UNIMPLEMENTED: &[(Section, &[&str])] = &[
     (Section::Socket, SOCKET),
     (Section::Socket, SERVICE),
     (Section::Socket, CONFINEMENT),
+    (Section::Socket, PATHS),
     (Section::Slice, SERVICE),
     (Section::Slice, CONFINEMENT),
+    (Section::Slice, &["Slice"]),
     (Section::Sandbox, SANDBOX),
 ];
 
@@ -23,8 +27,15 @@ pub const UNIMPLEMENTED: &[(Section, &[&str])] = &[
 #[must_use]
 pub fn is_unimplemented(section: Section, key: &str) -> bool {
     // The commands of sockets, which would have [Service]'s directives, are not there.
-    if section == Section::Socket && super::find(Section::Service, key).is_some() {
+    let service = Section::Service;
+    if section == Section::Socket
+        && (super::find(service, key).is_some() || super::legacy(service, key).is_some())
+    {
         return true;
+    }
+    // In an agent they are taken for a line of [Sandbox] that stands in the wrong place.
+    if section == Section::Agent && PATHS.contains(&key) {
+        return false;
     }
     UNIMPLEMENTED.iter().any(|(other, keys)| {
         let same = *other == section || section == Section::Agent && *other == Section::Service;
@@ -32,10 +43,23 @@ pub fn is_unimplemented(section: Section, key: &str) -> bool {
     })
 }
 
+/// Whether an assignment to a directive that is not implemented asks for what holds anyway:
+/// `PrivateTmp=no`, `StandardOutput=journal`.
+#[must_use]
+pub fn holds_anyway(key: &str, value: &str) -> bool {
+    let switched_off = || boolean(value) == Ok(false);
+    if CONFINEMENT.contains(&key) || PATHS.contains(&key) {
+        return value.is_empty() || switched_off();
+    }
+    HELD.iter()
+        .any(|(held, values)| *held == key && (value.is_empty() || values.contains(&value)))
+        || SWITCHES.contains(&key) && switched_off()
+}
+
 /// Whether a directive of `[Service]` that is not implemented would have confined the unit.
 #[must_use]
 pub fn is_confinement(key: &str) -> bool {
-    CONFINEMENT.contains(&key)
+    CONFINEMENT.contains(&key) || PATHS.contains(&key)
 }
 
 /// systemd.unit(5).
@@ -47,15 +71,20 @@ const UNIT: &[&str] = &[
     "ConditionPathIsEncrypted",
     "FailureAction",
     "FailureActionExitStatus",
+    "IgnoreOnSnapshot",
     "JobTimeoutAction",
     "JobTimeoutRebootArgument",
     "JoinsNamespaceOf",
     "RebootArgument",
     "RequiresMountsFor",
+    "RequiresOverridable",
+    "RequisiteOverridable",
     "SourcePath",
     "StartLimitAction",
     "SuccessAction",
     "SuccessActionExitStatus",
+    "SurviveFinalKillSignal",
+    "WantsMountsFor",
 ];
 
 /// systemd.service(5), systemd.exec(5), systemd.kill(5), systemd.resource-control(5).
@@ -64,23 +93,28 @@ const SERVICE: &[&str] = &[
     "AllowedMemoryNodes",
     "BPFProgram",
     "BindLogSockets",
+    "BlockIOAccounting",
     "BlockIODeviceWeight",
     "BlockIOReadBandwidth",
     "BlockIOWeight",
     "BlockIOWriteBandwidth",
+    "BusPolicy",
     "CPUAccounting",
     "CPUAffinity",
     "CPUQuotaPeriodSec",
     "CPUSchedulingPolicy",
     "CPUSchedulingPriority",
     "CPUSchedulingResetOnFork",
-    "CPUShares",
     "CacheDirectory",
     "CacheDirectoryMode",
+    "Capabilities",
     "ConfigurationDirectory",
     "ConfigurationDirectoryMode",
     "CoredumpFilter",
     "CoredumpReceive",
+    "DefaultMemoryLow",
+    "DefaultMemoryMin",
+    "DefaultStartupMemoryLow",
     "Delegate",
     "DelegateSubgroup",
     "DisableControllers",
@@ -88,7 +122,9 @@ const SERVICE: &[&str] = &[
     "ExecSearchPath",
     "ExitType",
     "ExtensionDirectories",
+    "ExtensionImagePolicy",
     "ExtensionImages",
+    "FailureAction",
     "IOAccounting",
     "IODeviceLatencyTargetSec",
     "IODeviceWeight",
@@ -118,12 +154,12 @@ const SERVICE: &[&str] = &[
     "LogsDirectory",
     "LogsDirectoryMode",
     "ManagedOOMMemoryPressure",
+    "ManagedOOMMemoryPressureDurationSec",
     "ManagedOOMMemoryPressureLimit",
     "ManagedOOMPreference",
     "ManagedOOMSwap",
     "MemoryAccounting",
     "MemoryKSM",
-    "MemoryLimit",
     "MemoryLow",
     "MemoryMin",
     "MemoryPressureThresholdSec",
@@ -132,18 +168,22 @@ const SERVICE: &[&str] = &[
     "MemoryZSwapWriteback",
     "MountAPIVFS",
     "MountFlags",
+    "MountImagePolicy",
     "MountImages",
     "NFTSet",
     "NUMAMask",
     "NUMAPolicy",
+    "NetClass",
     "NonBlocking",
     "OpenFile",
     "PAMName",
     "PermissionsStartOnly",
     "Personality",
+    "RebootArgument",
     "RootEphemeral",
     "RootHash",
     "RootHashSignature",
+    "RootImagePolicy",
     "RootVerity",
     "RuntimeDirectoryMode",
     "RuntimeDirectoryPreserve",
@@ -157,14 +197,20 @@ const SERVICE: &[&str] = &[
     "StandardInputData",
     "StandardInputText",
     "StandardOutput",
-    "StartLimitInterval",
+    "StartLimitAction",
     "StartupAllowedCPUs",
     "StartupAllowedMemoryNodes",
+    "StartupBlockIOWeight",
+    "StartupCPUShares",
     "StartupCPUWeight",
     "StartupIOWeight",
     "StartupMemoryHigh",
+    "StartupMemoryLow",
     "StartupMemoryMax",
+    "StartupMemorySwapMax",
+    "StartupMemoryZSwapMax",
     "StateDirectoryMode",
+    "SysVStartPriority",
     "SyslogFacility",
     "SyslogIdentifier",
     "SyslogLevel",
@@ -279,6 +325,41 @@ const CONFINEMENT: &[&str] = &[
     "SystemCallArchitectures",
     "SystemCallFilter",
     "TemporaryFileSystem",
+];
+
+/// As [`CONFINEMENT`]; the first three have a namesake in `[Sandbox]`.
+const PATHS: &[&str] = &[
+    "ExecPaths",
+    "ReadOnlyPaths",
+    "ReadWritePaths",
+    "InaccessibleDirectories",
+    "ReadOnlyDirectories",
+    "ReadWriteDirectories",
+];
+
+/// Values that say how it is with us: output goes to the unit's log, input comes from nowhere.
+const HELD: &[(&str, &[&str])] = &[
+    ("FailureAction", &["none"]),
+    ("RuntimeDirectoryMode", &["0755", "755"]),
+    ("SendSIGKILL", &["yes", "true", "1", "on"]),
+    ("StandardError", &["journal", "syslog", "inherit"]),
+    ("StandardInput", &["null"]),
+    ("StandardOutput", &["journal", "syslog"]),
+    ("StartLimitAction", &["none"]),
+    ("SuccessAction", &["none"]),
+    ("SyslogLevelPrefix", &["no", "false", "0", "off"]),
+];
+
+/// Those that have no effect when they are switched off.
+const SWITCHES: &[&str] = &[
+    "CPUSchedulingResetOnFork",
+    "Delegate",
+    "NonBlocking",
+    "PermissionsStartOnly",
+    "RuntimeDirectoryPreserve",
+    "TTYReset",
+    "TTYVHangup",
+    "TTYVTDisallocate",
 ];
 
 /// Ours, of a later version.

@@ -1,6 +1,6 @@
 //! `[Unit]`: what a unit is called, whom it needs, how often it may be started.
 
-use super::{Directive, Section};
+use super::{Directive, Given, Section};
 use crate::unit::JobMode;
 use crate::unit::value::{self, Escapes, ValueError, boolean, choice, integer, quote};
 
@@ -240,7 +240,7 @@ pub(super) const ROWS: &[Directive] = &[
         "isolate",
         "What the starts of OnFailure= do about jobs that are in the way (--job-mode= of aetherctl).",
         |draft, given| {
-            draft.settings.on_failure_job_mode = job_mode(given.value)?;
+            draft.settings.on_failure_job_mode = job_mode(given)?;
             Ok(())
         },
     )
@@ -251,7 +251,7 @@ pub(super) const ROWS: &[Directive] = &[
         "isolate",
         "What the starts of OnSuccess= do about jobs that are in the way (--job-mode= of aetherctl).",
         |draft, given| {
-            draft.settings.on_success_job_mode = job_mode(given.value)?;
+            draft.settings.on_success_job_mode = job_mode(given)?;
             Ok(())
         },
     )
@@ -322,8 +322,19 @@ pub(super) const ROWS: &[Directive] = &[
 
 const JOB_MODES: &str = "replace|fail|isolate|ignore-dependencies|ignore-requirements";
 
-fn job_mode(text: &str) -> Result<JobMode, ValueError> {
-    choice(text, &JobMode::WORDS)
+fn job_mode(given: &mut Given<'_>) -> Result<JobMode, ValueError> {
+    let later = [
+        "replace-irreversibly",
+        "flush",
+        "restart-dependencies",
+        "triggering",
+    ];
+    if later.contains(&given.value) {
+        let message = format!("{} is not implemented, taken as replace", given.value);
+        given.warn(ValueError::new(message));
+        return Ok(JobMode::Replace);
+    }
+    choice(given.value, &JobMode::WORDS)
 }
 
 fn uri(text: &str) -> Result<String, ValueError> {
