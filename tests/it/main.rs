@@ -15,6 +15,7 @@ mod cgroup;
 mod claude;
 mod control;
 mod ctl;
+mod debian;
 mod fuzz;
 mod hostile;
 mod hub;
