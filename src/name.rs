@@ -173,6 +173,14 @@ impl UnitName {
         around.pop()?.parse().ok()
     }
 
+    /// Whether a slice may have this name (systemd.slice(5)): every dash in it is a step of the
+    /// tree. Names of other types are never one.
+    #[must_use]
+    pub fn names_slice(&self) -> bool {
+        let steps = self.stem() == "-" || self.stem().split('-').all(|step| !step.is_empty());
+        self.kind == UnitType::Slice && steps
+    }
+
     /// Reads a name as a person types it: without a suffix it is an agent's.
     ///
     /// # Errors

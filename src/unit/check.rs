@@ -93,7 +93,15 @@ pub(super) fn check(loader: &mut Loader<'_>, documents: &[Document]) {
                 loader.refuse(documents, "Service", message, help);
             }
         }
-        UnitType::Target | UnitType::Slice => {}
+        UnitType::Slice => {
+            if !loader.name.names_slice() {
+                let message = format!("{} cannot be the name of a slice", loader.name);
+                let help = "its dashes are steps of the tree, as a-b.slice stands below a.slice: \
+                            write one at a time, and none at the ends";
+                loader.refuse(documents, "", message, help);
+            }
+        }
+        UnitType::Target => {}
     }
 }
 
@@ -198,6 +206,11 @@ fn restart(loader: &mut Loader<'_>, documents: &[Document]) {
     let (start, restart) = (service.start, service.restart);
     let (steps, longest) = (service.restart_steps, service.restart_max_delay);
     let first = service.restart_sec;
+    if start == StartType::Oneshot && service.runtime_max.is_some() {
+        let message = "RuntimeMaxSec= has no effect with Type=oneshot".to_owned();
+        let help = "write TimeoutStartSec= to limit how long it runs";
+        loader.find(documents, Severity::Warning, "RuntimeMaxSec", message, help);
+    }
     if start == StartType::Oneshot && matches!(restart, Restart::Always | Restart::OnSuccess) {
         let message = "Type=oneshot cannot be started again after success".to_owned();
         let help = "write Restart=on-failure";

@@ -187,8 +187,12 @@ impl<'a> Given<'a> {
                 // systemd's own ctrl-alt-del.target does so; nothing comes of it.
                 Ok(unit) if unit == *self.name && self.key == "Alias" => {}
                 Ok(unit) if unit == *self.name => {
-                    let message = format!("{unit} names itself, ignoring");
-                    self.warn(ValueError::new(message).at(word.range));
+                    let say = |message| ValueError::new(message).at(word.range);
+                    if DEPENDENT.contains(&self.key) {
+                        self.warn(say(format!("{unit} names itself, ignoring")));
+                    } else {
+                        self.error(say(format!("{unit} names itself")));
+                    }
                 }
                 Ok(unit) if unit.is_template() && !MAY_BE_TEMPLATES.contains(&self.key) => {
                     let message = format!("{unit} is a template");

@@ -163,6 +163,12 @@ pub(super) const ROWS: &[Directive] = &[
                 return Err(ValueError::new(format!("{other} is no slice"))
                     .help("write a name that ends in .slice"));
             }
+            if let Some(other) = list.iter().find(|unit| !unit.names_slice()) {
+                return Err(
+                    ValueError::new(format!("{other} cannot be the name of a slice"))
+                        .help("write dashes one at a time, and none at the ends: a-b.slice"),
+                );
+            }
             if list.len() > 1 {
                 return Err(ValueError::new("a unit stands in one slice"));
             }
