@@ -12,7 +12,7 @@ use crate::runtime::Launch;
 use crate::unit::Unit;
 
 /// `PATH` where nobody says otherwise.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Names and values.
 pub(super) type Environment = BTreeMap<String, String>;

@@ -14,6 +14,7 @@ mod render;
 mod step;
 
 pub use compile::{PlanError, command_of, compile};
+pub(crate) use environment::PATH;
 pub use environment::search_path;
 pub use policy::Policy;
 pub use render::render;

@@ -1,9 +1,10 @@
 //! `verify`: every problem of unit files, without a daemon.
 //!
 //! What one unit's text shows is found by whoever loads it ([`crate::unit`]); here is what needs
-//! other files: `policy` the policy it names, `order` the units it needs, `place` where it was
-//! written.
+//! other files: `policy` the policy it names, `command` the programs it runs, `order` the units it
+//! needs and starts, `place` where it was written.
 
+mod command;
 mod order;
 mod place;
 mod policy;
@@ -70,7 +71,9 @@ pub(super) fn run(
         let unit = found.unit.as_ref();
         let mut all = found.diagnostics;
         all.extend(policy::check(places, &written, unit, &all));
+        all.extend(command::check(&written, unit));
         all.extend(neighbours.missing(&target.name, &written, unit));
+        all.extend(neighbours.unstartable(&target.name, &written, unit));
         diagnostics.append(&mut all);
     }
     diagnostics.extend(neighbours.cycles());

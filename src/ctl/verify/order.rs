@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::place::{Place, Written};
 use crate::ctl::find::nearest_unit;
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::name::UnitName;
+use crate::name::{UnitName, UnitType};
 use crate::place::Places;
 use crate::sys::unitfile::{directories, list, read, specifiers, unit_names};
 use crate::unit::names::Names;
@@ -21,9 +21,14 @@ const MAX_UNITS: usize = 4096;
 
 /// The keys by which a unit names others, and the relations that they fill.
 type Key = (&'static str, fn(&Relations) -> &Vec<UnitName>);
-const KEYS: [Key; 3] = [
+const KEYS: [Key; 8] = [
     ("Requires", |relations| &relations.requires),
+    ("Requisite", |relations| &relations.requisite),
+    ("BindsTo", |relations| &relations.binds_to),
     ("Wants", |relations| &relations.wants),
+    ("Upholds", |relations| &relations.upholds),
+    ("OnFailure", |relations| &relations.on_failure),
+    ("OnSuccess", |relations| &relations.on_success),
     ("After", |relations| &relations.after),
 ];
 
@@ -108,6 +113,67 @@ impl<'a> Neighbours<'a> {
         found
     }
 
+    /// What a timer, socket or path unit would start, and is not there.
+    pub(super) fn unstartable(
+        &self,
+        name: &UnitName,
+        written: &Written,
+        unit: Option<&Unit>,
+    ) -> Vec<Diagnostic> {
+        let Some(unit) = unit.filter(|_| !name.is_template()) else {
+            return vec![];
+        };
+        let (section, key, each) = match name.kind() {
+            UnitType::Timer => ("Timer", "Unit", false),
+            UnitType::Path => ("Path", "Unit", false),
+            UnitType::Socket => {
+                let accept = unit.socket.as_ref().is_some_and(|socket| socket.accept);
+                ("Socket", "Service", accept)
+            }
+            _ => return vec![],
+        };
+        let starts = match &unit.socket {
+            // One instance for each connection: any will do.
+            Some(socket) if each => socket.service.replacen('@', "@0", 1).parse().ok(),
+            _ => unit.relations.triggers.first().cloned(),
+        };
+        let Some(starts) = starts.filter(|other: &UnitName| !self.is_there(other)) else {
+            return vec![];
+        };
+        let place = written.last(section, key);
+        let shown = match starts.template() {
+            Some(template) if each => template,
+            _ => starts.to_string(),
+        };
+        let message = match (&place, each) {
+            (Some(_), _) => format!("{key}=: there is no unit file for {shown}"),
+            (None, true) => {
+                format!("there is no {shown}, an instance of which each connection starts")
+            }
+            (None, false) => format!(
+                "there is no {shown}, which this {} starts",
+                name.kind().suffix()
+            ),
+        };
+        let agent = format!("{}.agent", name.stem()).parse::<UnitName>().ok();
+        let plain = format!("{}.service", name.stem()).parse::<UnitName>().ok();
+        let agent = agent.filter(|agent| place.is_none() && !each && self.is_there(agent));
+        if agent.is_some() && name.kind() != UnitType::Socket {
+            // Installed, it starts the agent.
+            return vec![];
+        }
+        let plain = plain.filter(|plain| each && self.is_there(plain));
+        let help = match (agent, plain) {
+            (Some(agent), _) => format!("write {key}={agent}"),
+            (_, Some(plain)) => format!("write Accept=no to have {plain} take all connections"),
+            _ => match nearest_unit(&starts, self.names.all().chain(self.units.keys())) {
+                Some(near) => format!("did you mean {key}={near}?"),
+                None => format!("write {shown}, or name another unit with {key}="),
+            },
+        };
+        vec![written.diagnose(Severity::Warning, place.as_ref(), message, Some(help))]
+    }
+
     fn is_there(&self, name: &UnitName) -> bool {
         self.units.contains_key(name)
             || search::find(name, &self.names, list, read) != Found::Missing
@@ -157,6 +223,8 @@ impl<'a> Neighbours<'a> {
                 .requires
                 .iter()
                 .chain(&relations.wants)
+                .chain(&relations.binds_to)
+                .chain(&relations.upholds)
                 .filter(|other| !self.units.contains_key(*other))
                 .cloned()
                 .collect();

@@ -86,6 +86,20 @@ impl Written {
         found.or_else(|| self.last(section, key))
     }
 
+    /// Where a text stands within the values of a key; the last value where it is not to be seen.
+    pub(super) fn part(&self, section: &str, key: &str, text: &str) -> Option<Place> {
+        let found = self.each(section, key).find_map(|(document, assignment)| {
+            let start = assignment.value.find(text)?;
+            Some(Place {
+                document,
+                span: assignment.locate(start..start + text.len()),
+                value: assignment.value.clone(),
+                literal: true,
+            })
+        });
+        found.or_else(|| self.last(section, key))
+    }
+
     /// The words of every value of a key, as they stand.
     pub(super) fn words(&self, section: &str, key: &str) -> Vec<&str> {
         self.each(section, key)
