@@ -31,6 +31,7 @@ mod systemctl;
 #[cfg(target_arch = "x86_64")]
 mod systemd;
 mod user;
+mod verify;
 #[cfg(target_arch = "x86_64")]
 mod vm;
 mod watch;
