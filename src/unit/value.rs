@@ -15,7 +15,7 @@ mod tests;
 use std::fmt;
 use std::ops::Range;
 
-pub use number::{bytes, duration, integer, limit, octal, permille};
+pub use number::{FOREVER, bytes, duration, integer, limit, octal, permille};
 pub use status::{exit_status, signal};
 pub use words::{Escapes, Word, Words, split};
 

@@ -165,6 +165,23 @@ fn whatever_systemd_complains_about_is_named() {
     assert!(cases.files.len() - silent.len() >= 40, "{silent:?}");
 }
 
+/// What systemd takes without a word is no error here.
+#[test]
+fn whatever_systemd_takes_is_taken() {
+    let cases = Cases::new("fine");
+    let fine: Vec<_> = cases
+        .files
+        .iter()
+        .filter(|file| file.starts_with("fine-"))
+        .collect();
+    assert!(fine.len() >= 5);
+    for file in fine {
+        assert_eq!(theirs(&cases, file), "", "{file}");
+        let said = ours(&cases, file);
+        assert!(said.contains("0 errors, "), "{file}: {said}");
+    }
+}
+
 /// Where systemd says nothing and a person would want to know.
 #[test]
 fn what_only_ours_finds() {

@@ -266,6 +266,12 @@ fn check(kind: ConditionKind, argument: &str) -> Result<(), ValueError> {
                 .help("write the path from / on"),
         );
     }
+    if kind.takes_path() && argument.split('/').any(|part| part == "..") {
+        return Err(
+            ValueError::new(format!("path {} contains ..", quote(argument)))
+                .help("write the path that is meant"),
+        );
+    }
     match kind {
         ConditionKind::AcPower | ConditionKind::FirstBoot => boolean(argument).map(drop),
         ConditionKind::Cpus => {

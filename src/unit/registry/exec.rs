@@ -134,11 +134,8 @@ pub(super) const ROWS: &[Directive] = &[
         "0027",
         "The permission bits that new files do not get, in octal.",
         |draft, given| {
-            let mode = octal(given.value)?;
-            if mode > 0o777 {
-                return Err(ValueError::new("a umask has three octal digits"));
-            }
-            draft.service.exec.umask = mode;
+            // As umask(2), which takes no notice of the rest.
+            draft.service.exec.umask = octal(given.value)? & 0o777;
             Ok(())
         },
     )

@@ -66,8 +66,10 @@ pub(super) fn user(text: &str) -> Result<String, ValueError> {
             .parse::<u32>()
             .is_ok_and(|id| id != u32::MAX && id != 0xffff)
         && (text == "0" || !text.starts_with('0'));
+    // Debian has names that begin with a digit.
     let name = text.len() <= 31
-        && text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+        && !text.bytes().all(|b| b.is_ascii_digit())
         && text
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));

@@ -147,7 +147,17 @@ pub(super) const ROWS: &[Directive] = &[
         "shop.socket",
         "Socket units whose sockets are passed to the main process, beside the one of the unit's \
          own name.",
-        |draft, given| given.units(&mut draft.service.sockets),
+        |draft, given| {
+            let list = &mut draft.service.sockets;
+            given.units(list)?;
+            let before = list.len();
+            list.retain(|unit| unit.kind() == UnitType::Socket);
+            if list.len() < before {
+                return Err(ValueError::new("it names a unit that is no socket")
+                    .help("write names that end in .socket"));
+            }
+            Ok(())
+        },
     )
     .list(),
     row(

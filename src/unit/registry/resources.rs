@@ -78,6 +78,10 @@ pub(super) const ROWS: &[Directive] = &[
         |draft, given| {
             draft.service.resources.cpu_weight = match given.value {
                 "" => None,
+                "idle" => {
+                    given.warn(ValueError::new("idle is not implemented, taken as 1"));
+                    Some(1)
+                }
                 text => Some(integer(text, 1, 10_000)?),
             };
             Ok(())

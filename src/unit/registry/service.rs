@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{Directive, Given, Section};
-use crate::unit::value::{self, Escapes, ValueError, boolean, choice, duration, integer};
+use crate::unit::value::{self, Escapes, FOREVER, ValueError, boolean, choice, duration, integer};
 use crate::unit::{ExitSet, OomPolicy, Restart, StartType};
 
 const fn row(
@@ -163,9 +163,7 @@ pub(super) const ROWS: &[Directive] = &[
         "2s",
         "How long to wait before starting again; with RestartSteps= the first delay.",
         |draft, given| {
-            draft.service.restart_sec = duration(given.value)?.ok_or_else(|| {
-                ValueError::new("the delay cannot be infinite").help("write Restart=no instead")
-            })?;
+            draft.service.restart_sec = duration(given.value)?.unwrap_or(FOREVER);
             Ok(())
         },
     )

@@ -1,6 +1,7 @@
 //! `[Socket]` (systemd.socket(5)).
 
 use super::{Directive, Draft, Given, Section, paths};
+use crate::name::UnitType;
 use crate::unit::SocketKind;
 use crate::unit::value::{
     Escapes, ValueError, boolean, bytes, choice, duration, integer, octal, quote,
@@ -102,6 +103,10 @@ pub(super) const ROWS: &[Directive] = &[
                     ValueError::new(format!("{name} is a template")).help("name the unit itself")
                 );
             }
+            if !matches!(name.kind(), UnitType::Service | UnitType::Agent) {
+                return Err(ValueError::new(format!("{name} cannot take connections"))
+                    .help("name a .service or an .agent"));
+            }
             draft.socket.service = text;
             Ok(())
         },
@@ -112,7 +117,7 @@ pub(super) const ROWS: &[Directive] = &[
         "shop",
         "Whose the sockets and pipes in the file system are.",
         |draft, given| {
-            draft.socket.user = Some(given.expanded()?).filter(|user| !user.is_empty());
+            draft.socket.user = user(given)?;
             Ok(())
         },
     )
@@ -123,7 +128,7 @@ pub(super) const ROWS: &[Directive] = &[
         "shop",
         "Of which group the sockets and pipes in the file system are.",
         |draft, given| {
-            draft.socket.group = Some(given.expanded()?).filter(|group| !group.is_empty());
+            draft.socket.group = user(given)?;
             Ok(())
         },
     )
@@ -344,6 +349,12 @@ pub(super) const ROWS: &[Directive] = &[
     ),
 ];
 
+/// A user or group; empty is nobody in particular.
+fn user(given: &Given<'_>) -> Result<Option<String>, ValueError> {
+    let text = given.expanded()?;
+    (!text.is_empty()).then(|| paths::user(&text)).transpose()
+}
+
 fn size(given: &Given<'_>, to: &mut Option<u64>) -> Result<(), ValueError> {
     *to = if given.is_empty() {
         None
@@ -377,6 +388,12 @@ fn listen(draft: &mut Draft, given: &mut Given<'_>) -> Result<(), ValueError> {
                 "write an absolute path, @name, a port, or ADDRESS:PORT"
             }),
         );
+    }
+    if path {
+        paths::absolute(&text)?;
+    }
+    if text == "/" {
+        return Err(ValueError::new("/ is a directory").help("write the path of a socket"));
     }
     // sun_path of sockaddr_un(7) with its end.
     if named && !path && text.len() > 107 {

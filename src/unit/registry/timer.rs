@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Directive, Draft, Given, Section};
 use crate::unit::TimerBase;
-use crate::unit::value::{ValueError, boolean, duration};
+use crate::unit::value::{FOREVER, ValueError, boolean, duration};
 
 const fn row(
     key: &'static str,
@@ -82,7 +82,7 @@ pub(super) const ROWS: &[Directive] = &[
         "1s",
         "How far an elapse may be put off, so that it falls together with others.",
         |draft, given| {
-            draft.timer.accuracy = finite(given)?.max(Duration::from_micros(1));
+            draft.timer.accuracy = span(given)?.max(Duration::from_micros(1));
             Ok(())
         },
     )
@@ -93,7 +93,7 @@ pub(super) const ROWS: &[Directive] = &[
         "10min",
         "Each elapse is put off by a random time between nothing and this.",
         |draft, given| {
-            draft.timer.randomized_delay = finite(given)?;
+            draft.timer.randomized_delay = span(given)?;
             Ok(())
         },
     )
@@ -164,9 +164,8 @@ pub(super) const ROWS: &[Directive] = &[
     ),
 ];
 
-fn finite(given: &Given<'_>) -> Result<Duration, ValueError> {
-    duration(given.value)?
-        .ok_or_else(|| ValueError::new("it cannot be infinite").help("write for example 1h"))
+fn span(given: &Given<'_>) -> Result<Duration, ValueError> {
+    Ok(duration(given.value)?.unwrap_or(FOREVER))
 }
 
 fn monotonic(draft: &mut Draft, given: &mut Given<'_>) -> Result<(), ValueError> {
@@ -183,7 +182,7 @@ fn monotonic(draft: &mut Draft, given: &mut Given<'_>) -> Result<(), ValueError>
         draft.timer.calendar.clear();
         return Ok(());
     }
-    let value = finite(given)?;
+    let value = span(given)?;
     draft.timer.monotonic.push((base, value));
     if draft.timer.monotonic.len() > super::given::MAX_LIST {
         return Err(ValueError::new("more elapses than anybody reads"));

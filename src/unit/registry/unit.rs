@@ -299,9 +299,7 @@ pub(super) const ROWS: &[Directive] = &[
         "1min",
         "The time within which StartLimitBurst= starts are allowed; 0 switches the limit off.",
         |draft, given| {
-            draft.start_limit.interval = value::duration(given.value)?.ok_or_else(|| {
-                ValueError::new("the interval cannot be infinite").help("write 0 for no limit")
-            })?;
+            draft.start_limit.interval = value::duration(given.value)?.unwrap_or(value::FOREVER);
             Ok(())
         },
     )
@@ -311,9 +309,9 @@ pub(super) const ROWS: &[Directive] = &[
         "NUMBER",
         "3",
         "How many starts are allowed within StartLimitIntervalSec=; one more and the unit is \
-         failed (start-limit-hit).",
+         failed (start-limit-hit); 0 switches the limit off.",
         |draft, given| {
-            draft.start_limit.burst = integer(given.value, 1, 1_000_000)?;
+            draft.start_limit.burst = integer(given.value, 0, 1_000_000)?;
             Ok(())
         },
     )

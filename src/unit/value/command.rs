@@ -100,7 +100,7 @@ fn check_program(program: &str) -> Result<(), ValueError> {
     }
     let absolute = program.starts_with('/');
     let plain = !program.contains('/')
-        && program.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+        && (program == "[" || program.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_'));
     if absolute || plain {
         return Ok(());
     }

@@ -1,5 +1,6 @@
 //! Numbers and what is counted with them: time, bytes, shares, modes, resource limits.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
@@ -19,6 +20,8 @@ const TIME_UNITS: [(&[&str], u128); 9] = [
     (&["years", "year", "y"], 31_557_600 * SECOND),
 ];
 const SECOND: u128 = 1_000_000;
+/// What `infinity` is where something is counted from and to: as good as never.
+pub const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// The longest span in microseconds: beyond it there is only `infinity`.
 const LONGEST: u128 = u64::MAX as u128;
 
@@ -165,7 +168,7 @@ pub fn permille(text: &str) -> Result<u32, ValueError> {
             .help("write for example 50%; 200% is two processors")
     };
     let number = text.strip_suffix('%').ok_or_else(unreadable)?;
-    let (number, rest) = fraction(number.trim_end()).ok_or_else(unreadable)?;
+    let (number, rest) = fraction(number).ok_or_else(unreadable)?;
     if !rest.is_empty() {
         return Err(unreadable());
     }
@@ -176,7 +179,8 @@ pub fn permille(text: &str) -> Result<u32, ValueError> {
         .ok_or_else(unreadable)
 }
 
-/// A whole number within limits.
+/// A whole number within limits, in decimal or, as systemd has it, with 0x, 0o, 0b or a leading 0
+/// (octal).
 ///
 /// # Errors
 /// For any other text.
@@ -184,13 +188,30 @@ pub fn integer<T>(text: &str, least: T, most: T) -> Result<T, ValueError>
 where
     T: FromStr + PartialOrd + Display + Copy,
 {
-    text.parse()
-        .ok()
+    decimal(text)
+        .and_then(|text| text.parse().ok())
         .filter(|value| *value >= least && *value <= most)
         .ok_or_else(|| {
             ValueError::unreadable(text, "a number in range")
                 .help(format!("write a whole number from {least} to {most}"))
         })
+}
+
+/// The number in decimal.
+fn decimal(text: &str) -> Option<Cow<'_, str>> {
+    let (sign, digits) = text
+        .strip_prefix('-')
+        .map_or(("", text), |digits| ("-", digits));
+    let (digits, base) = match digits.as_bytes() {
+        [b'0', b'x' | b'X', ..] => (&digits[2..], 16),
+        [b'0', b'o', ..] => (&digits[2..], 8),
+        [b'0', b'b', ..] => (&digits[2..], 2),
+        [b'0', _, ..] => (digits, 8),
+        _ => return Some(Cow::Borrowed(text)),
+    };
+    let plain = digits.bytes().all(|b| b.is_ascii_hexdigit());
+    let number = u64::from_str_radix(digits, base).ok().filter(|_| plain)?;
+    Some(Cow::Owned(format!("{sign}{number}")))
 }
 
 /// Permission bits: up to four octal digits.

@@ -1,6 +1,6 @@
 //! Signals and exit statuses by name and number.
 
-use super::ValueError;
+use super::{ValueError, integer};
 use crate::unit::ExitSet;
 
 /// Names of the signals of Linux (signal(7)); a signal's number is its place, from 1.
@@ -52,6 +52,17 @@ fn by_name(name: &str) -> Option<i32> {
             .checked_add(offset)
             .filter(|number| offset >= 0 && REAL_TIME.contains(number));
     }
+    if let Some(before) = name.strip_prefix("RTMAX") {
+        let offset: i32 = match before.strip_prefix('-') {
+            Some(offset) => offset.parse().ok()?,
+            None if before.is_empty() => 0,
+            None => return None,
+        };
+        return REAL_TIME
+            .end()
+            .checked_sub(offset)
+            .filter(|number| offset >= 0 && REAL_TIME.contains(number));
+    }
     let name = match name {
         "POLL" => "IO",
         "IOT" => "ABRT",
@@ -62,13 +73,13 @@ fn by_name(name: &str) -> Option<i32> {
     i32::try_from(index + 1).ok()
 }
 
-/// A signal: `SIGTERM`, `TERM`, `15`, `RTMIN+3`.
+/// A signal: `SIGTERM`, `TERM`, `15`, `RTMIN+3`, `RTMAX-1`.
 ///
 /// # Errors
 /// When there is no such signal.
 pub fn signal(text: &str) -> Result<i32, ValueError> {
     by_name(text)
-        .or_else(|| text.parse().ok().filter(|n| (1..=64).contains(n)))
+        .or_else(|| integer(text, 1, 64).ok())
         .ok_or_else(|| {
             let bare = text.strip_prefix("SIG").unwrap_or(text);
             let help = super::super::nearest::nearest(bare, SIGNALS.into_iter()).map_or_else(

@@ -113,6 +113,18 @@ fn shares_modes_and_numbers() {
     }
     assert_eq!(integer("-20", -20, 19).unwrap(), -20);
     assert!(integer("20", -20, 19).is_err());
+    for (text, number) in [
+        ("0x10", 16),
+        ("010", 8),
+        ("0b11", 3),
+        ("0o17", 15),
+        ("-0x2", -2),
+    ] {
+        assert_eq!(integer(text, -20, 19).unwrap(), number, "{text}");
+    }
+    for text in ["0x", "08", "0x+1", "0b2", "--1", "0xfffffffffffffffff"] {
+        assert!(integer(text, -20, 19).is_err(), "{text}");
+    }
     assert!(integer("1.0", 0, 5).is_err());
 }
 
@@ -138,6 +150,8 @@ fn signals_and_statuses() {
         ("SIGSYS", 31),
         ("RTMIN", 34),
         ("SIGRTMIN+3", 37),
+        ("SIGRTMAX-2", 62),
+        ("RTMAX", 64),
         ("SIGPOLL", 29),
     ] {
         assert_eq!(signal(text).unwrap(), number, "{text}");
