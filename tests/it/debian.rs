@@ -107,9 +107,10 @@ impl Tally {
                         let error = said.is_some_and(|found| found.severity == Severity::Error);
                         self.understood += usize::from(!error);
                     } else if registry::find(section, key).is_some() {
-                        self.understood += usize::from(said.is_none() && !foreign(assignment));
+                        self.understood +=
+                            usize::from(said.is_none_or(advice) && !foreign(assignment));
                     } else if registry::is_unimplemented(section, key)
-                        && registry::holds_anyway(key, &assignment.value)
+                        && registry::holds_anyway(key, modern(assignment))
                     {
                         self.understood += 1;
                     } else {
@@ -174,6 +175,16 @@ fn about<'d>(
     diagnostics
         .iter()
         .find(|found| found.path == path && lines.contains(&found.line))
+}
+
+/// What was taken with a word of advice is understood, unlike what is not implemented.
+fn advice(found: &Diagnostic) -> bool {
+    found.severity == Severity::Warning && !found.message.contains("not implemented")
+}
+
+/// The value, in today's word for it.
+fn modern(assignment: &Assignment) -> &str {
+    registry::renamed(&assignment.key, &assignment.value).unwrap_or(&assignment.value)
 }
 
 /// Whether a dependency names a unit of a type that this program does not run.

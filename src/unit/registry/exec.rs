@@ -27,7 +27,13 @@ pub(super) const ROWS: &[Directive] = &[
         "The user the processes run as, by name or number. With DynamicUser=yes the name of the \
          user that is made; one of that name that exists already is used as it is.",
         |draft, given| {
-            draft.service.exec.user = one(given, paths::user)?;
+            let user = one(given, paths::user)?;
+            if user.as_deref() == Some("nobody") {
+                let error =
+                    ValueError::new("nobody is shared by all that is nobody's, and not safe");
+                given.warn(error.help("write DynamicUser=yes, or make a user for the service"));
+            }
+            draft.service.exec.user = user;
             Ok(())
         },
     )

@@ -2,7 +2,7 @@
 
 use super::{Directive, Section};
 use crate::unit::KillMode;
-use crate::unit::value::{boolean, choice, signal};
+use crate::unit::value::{ValueError, boolean, choice, signal};
 
 const fn row(
     key: &'static str,
@@ -22,6 +22,10 @@ pub(super) const ROWS: &[Directive] = &[
         "Who gets the stop signal: control-group, every process; mixed and process, the main one; none, \
          nobody. What is left after TimeoutStopSec= is killed in any case, and nothing stays behind.",
         |draft, given| {
+            if given.value == "none" {
+                let error = ValueError::new("with none nobody is asked to stop, and all are killed");
+                given.warn(error.help("write mixed or control-group"));
+            }
             draft.service.kill_mode = choice(
                 given.value,
                 &[

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::Given;
+
 use crate::unit::value::{ValueError, quote};
 
 /// Longest path (PATH_MAX with its NUL).
@@ -21,6 +23,17 @@ pub(super) fn absolute(text: &str) -> Result<PathBuf, ValueError> {
     let mut path = PathBuf::from("/");
     path.extend(parts(text)?);
     Ok(path)
+}
+
+/// A path as it is written today: /var/run is /run.
+pub(super) fn modern(given: &mut Given<'_>, text: String) -> String {
+    let Some(rest) = text.strip_prefix("/var/run/") else {
+        return text;
+    };
+    let path = format!("/run/{rest}");
+    let error = ValueError::new(format!("/var/run is the old name of /run, taken as {path}"));
+    given.warn(error.help(format!("write {path}")));
+    path
 }
 
 /// A relative path for a directory below one of ours.

@@ -62,6 +62,7 @@ pub(super) const ROWS: &[Directive] = &[
          absolute.",
         |draft, given| {
             let text = given.text()?;
+            let text = super::paths::modern(given, text);
             draft.service.pid_file = match text.as_str() {
                 "" => None,
                 text if text.starts_with('/') => Some(super::paths::absolute(text)?),

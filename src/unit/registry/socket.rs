@@ -378,6 +378,7 @@ fn listen(draft: &mut Draft, given: &mut Given<'_>) -> Result<(), ValueError> {
         return Ok(());
     }
     let text = given.expanded()?;
+    let text = paths::modern(given, text);
     let path = matches!(kind, SocketKind::Fifo | SocketKind::Special);
     let named = text.starts_with('/') || (text.starts_with('@') && text.len() > 1 && !path);
     if !(named || !path && kind != SocketKind::SequentialPacket && is_address(&text)) {
