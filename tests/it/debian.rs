@@ -272,12 +272,14 @@ fn systemd_on(path: &Path) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Whether it complains about that line, or about that unit as a whole.
+/// Whether it complains about that line, or does not load the unit at all.
 fn says_so(said: &str, name: &UnitName, found: &Diagnostic) -> bool {
     let line = format!("{}:{}: ", found.path.display(), found.line);
     let instance = name.as_str().replacen(INSTANCE, "i", 1);
-    let unit = [name.as_str(), instance.as_str()];
-    said.contains(&line) || unit.iter().any(|unit| said.contains(&format!("{unit}: ")))
+    let refused = [name.as_str(), &instance]
+        .iter()
+        .any(|unit| said.contains(&format!("Unit {unit} has a bad unit file setting")));
+    said.contains(&line) || refused
 }
 
 #[test]

@@ -227,7 +227,7 @@ fn a_mistake_where_it_would_weaken_refuses_the_unit() {
         "CPUQuota=1.5",
         "LimitNOFILE=x",
         "UMask=9",
-        "CapabilityBoundingSet=CAP_X",
+        "CapabilityBoundingSet=~CAP_X",
         "ExecStartPre=\"",
         "Usr=x",
         "MemoryMx=1G",

@@ -65,6 +65,23 @@ pub(super) fn capability(text: &str) -> Result<&'static str, ValueError> {
     })
 }
 
+pub(super) fn ambient(draft: &mut Draft, given: &mut Given<'_>) -> Result<(), ValueError> {
+    let list = &mut draft.service.exec.ambient_capabilities;
+    if given.is_empty() {
+        list.clear();
+        return Ok(());
+    }
+    for word in given.words(Escapes::Keep)? {
+        match capability(&word.text) {
+            Ok(name) if list.iter().any(|known| known == name) => {}
+            Ok(name) => list.push(name.to_owned()),
+            // The unit has one privilege less.
+            Err(error) => given.warn(error.at(word.range)),
+        }
+    }
+    Ok(())
+}
+
 pub(super) fn bounding(draft: &mut Draft, given: &mut Given<'_>) -> Result<(), ValueError> {
     let set = &mut draft.service.exec.capability_bounding;
     if given.is_empty() {
@@ -82,7 +99,10 @@ pub(super) fn bounding(draft: &mut Draft, given: &mut Given<'_>) -> Result<(), V
         match capability(text) {
             _ if text.is_empty() => {}
             Ok(name) => named.push(name),
-            Err(error) => given.error(error.at(word.range)),
+            // One that is not taken away would leave the unit weaker than it is written.
+            Err(error) if invert => given.error(error.at(word.range)),
+            // One that is not there, or not yet, is not kept.
+            Err(error) => given.warn(error.at(word.range)),
         }
     }
     let all = || CAPABILITIES.map(str::to_owned).to_vec();

@@ -1,6 +1,6 @@
 //! `[Service]` and `[Agent]`: how processes are set up (systemd.exec(5)).
 
-use super::capability::{bounding, capability};
+use super::capability::{ambient, bounding};
 use super::given::MAX_LIST;
 use super::{Directive, Given, Section, paths};
 use crate::name::UnitType;
@@ -231,12 +231,7 @@ pub(super) const ROWS: &[Directive] = &[
         "CAPABILITY…",
         "CAP_NET_BIND_SERVICE",
         "Capabilities that the processes have although they do not run as root.",
-        |draft, given| {
-            let list = &mut draft.service.exec.ambient_capabilities;
-            given.each(list, Escapes::Keep, |text| {
-                capability(text).map(str::to_owned)
-            })
-        },
+        ambient,
     )
     .list()
     .guard(),
