@@ -205,7 +205,7 @@ fn what_only_ours_finds() {
         ),
         (
             "value-capability.service",
-            "value-capability.service:3:23: error: CapabilityBoundingSet=",
+            "value-capability.service:3:23: warning: CapabilityBoundingSet=",
         ),
         (
             "command-missing.service",
