@@ -6,7 +6,9 @@
 //! itself are decided: anywhere in `[Sandbox]`, `[Budget]` or `[Approval]`, in a directive whose
 //! row is a guard (`User=`, `DynamicUser=`, `MemoryMax=`, `ExecStart=` …), in a section header,
 //! in an unknown directive that resembles a guard, or when there are too many to look at each. `verify` reports all of it alike.
-//! Read next: [`super::registry`].
+//! Read next: `unknown`, for what cannot be done as written, and [`super::registry`].
+
+mod unknown;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -16,7 +18,7 @@ use crate::name::{UnitName, UnitType};
 
 use super::complete::complete;
 use super::nearest::nearest;
-use super::registry::{self, Directive, Draft, Given, Legacy, Note, Section, Shape};
+use super::registry::{self, Directive, Draft, Given, Note, Section, Shape};
 use super::specifier::SpecifierFacts;
 use super::syntax::{self, Assignment, Document, MAX_DIAGNOSTICS, Span};
 use super::value::ValueError;
@@ -65,9 +67,6 @@ const FOREIGN_SECTIONS: [&str; 6] = ["Automount", "Mount", "Scope", "Swap", "Tar
 /// written.
 const LATER_SECTIONS: [(&str, bool); 3] =
     [("Desktop", false), ("Budget", true), ("Approval", true)];
-
-/// Most units named in one warning.
-const MAX_NAMES: usize = 5;
 
 /// Puts a unit together.
 #[must_use]
@@ -233,31 +232,6 @@ impl Loader<'_> {
         }
     }
 
-    /// An old spelling: as the new one, and said once.
-    fn legacy(&mut self, file: File<'_>, section: Section, old: &Legacy, assignment: &Assignment) {
-        let Some(row) = old.modern() else {
-            return;
-        };
-        let key = assignment.key.as_str();
-        if self.warned.insert((Some(section), key.to_owned())) {
-            let found = file.document.diagnose(
-                Severity::Warning,
-                assignment.span,
-                old.message(),
-                Some(old.instead()),
-            );
-            self.diagnostics.push((file.index, found));
-        }
-        match old.translate(&assignment.value) {
-            Some(value) => self.apply(file, row, assignment, &value),
-            None => {
-                let value = &assignment.value;
-                let error = ValueError::unreadable(value, &format!("a value of {key}="));
-                self.say(file, row, assignment, Severity::Error, error);
-            }
-        }
-    }
-
     fn apply(
         &mut self,
         file: File<'_>,
@@ -321,80 +295,6 @@ impl Loader<'_> {
         ));
     }
 
-    fn unknown(&mut self, file: File<'_>, section: Section, assignment: &Assignment) {
-        let key = assignment.key.as_str();
-        if key.starts_with("X-") {
-            return;
-        }
-        let unimplemented = registry::is_unimplemented(section, key);
-        if unimplemented && registry::holds_anyway(key, &assignment.value) {
-            return;
-        }
-        let place = section.name();
-        let mut severity = Severity::Error;
-        let mut help = None;
-        let renamed = registry::renamed(key, &assignment.value);
-        let message = if let Some(modern) = renamed.filter(|_| unimplemented) {
-            if !self.warned.insert((Some(section), key.to_owned())) {
-                return;
-            }
-            severity = Severity::Warning;
-            help = Some(format!("write {key}={modern}, or leave it out"));
-            format!("{key}=: {} is the old name of {modern}", assignment.value)
-        } else if unimplemented {
-            if !self.warned.insert((Some(section), key.to_owned())) {
-                return;
-            }
-            if section == Section::Sandbox {
-                self.usable = false;
-                help = Some("remove the line to run the unit without it".to_owned());
-                format!("{key}= is not implemented, and the unit would be weaker without it")
-            } else {
-                severity = Severity::Warning;
-                if registry::is_confinement(key) {
-                    help = Some("use [Sandbox] to confine the unit".to_owned());
-                }
-                format!("{key}= is not implemented, ignoring")
-            }
-        } else {
-            // Guessing costs time, and nobody sees what comes after so many.
-            if self.diagnostics.len() >= MAX_DIAGNOSTICS {
-                self.usable = false;
-                let message = format!("unknown directive {key}= in [{place}]");
-                let found = file
-                    .document
-                    .diagnose(severity, assignment.span, message, None);
-                self.diagnostics.push((file.index, found));
-                return;
-            }
-            let keys = || registry::rows_of(section);
-            let near = nearest(key, keys().map(|row| row.key));
-            let elsewhere = || {
-                Section::ALL.into_iter().find(|other| {
-                    other.belongs_to(self.name.kind()) && registry::find(*other, key).is_some()
-                })
-            };
-            let meant = near.and_then(|near| registry::find(section, near));
-            let moved = elsewhere();
-            let guard = meant.is_some_and(|row| row.guard)
-                || moved
-                    .and_then(|other| registry::find(other, key))
-                    .is_some_and(|row| row.guard);
-            self.usable &= section != Section::Sandbox && !guard;
-            help = match (moved, near) {
-                (Some(other), _) => Some(format!("it belongs into [{}]", other.name())),
-                (None, Some(near)) => Some(format!("did you mean {near}=?")),
-                (None, None) => None,
-            };
-            format!("unknown directive {key}= in [{place}]")
-        };
-        self.diagnostics.push((
-            file.index,
-            file.document
-                .diagnose(severity, assignment.span, message, help),
-        ));
-    }
-
     /// Whether a directive was written, even if its value could not be read.
     pub(super) fn was_given(&self, key: &str) -> bool {
         self.given.contains_key(key)
@@ -442,34 +342,6 @@ impl Loader<'_> {
     /// Whether a directive that is not implemented was written and named in a warning.
     pub(super) fn was_warned_of(&self, section: Section, key: &str) -> bool {
         self.warned.contains(&(Some(section), key.to_owned()))
-    }
-
-    /// Names the units that this program does not run, all in one warning.
-    fn foreign(&mut self, documents: &[Document]) {
-        let Some((index, span, names)) = self.foreign.take() else {
-            return;
-        };
-        let mut shown = names
-            .iter()
-            .take(MAX_NAMES)
-            .cloned()
-            .collect::<Vec<_>>()
-            .join(", ");
-        if let Some(more) = names.len().checked_sub(MAX_NAMES).filter(|more| *more > 0) {
-            shown += &format!(" and {more} more");
-        }
-        let mut types: Vec<&str> = names
-            .iter()
-            .filter_map(|name| name.rfind('.').and_then(|dot| name.get(dot..)))
-            .collect();
-        types.sort_unstable();
-        types.dedup();
-        let types = types.join(", ");
-        let message = format!("units of type {types} are not implemented, ignoring {shown}");
-        if let Some(document) = documents.get(index) {
-            let found = document.diagnose(Severity::Warning, span, message, None);
-            self.diagnostics.push((index, found));
-        }
     }
 
     fn finish(mut self, sources: &[Source], links: &Links) -> Loaded {

@@ -36,7 +36,7 @@ pub mod value;
 
 pub use assemble::{Links, Loaded, Source, load, load_linked};
 pub use condition::{Condition, ConditionKind};
-pub use relations::{JobMode, Relations, Settings};
+pub use relations::{JobMode, Relations, Settings, StartLimit};
 pub use specifier::SpecifierFacts;
 pub use trigger::{PathCondition, PathUnit, SocketKind, SocketUnit, Timer, TimerBase};
 
@@ -113,24 +113,6 @@ impl Unit {
             && let Ok(service) = socket.service.parse()
         {
             socket.service = of(&service).into();
-        }
-    }
-}
-
-/// How many starts within how much time, before the unit is `failed (start-limit-hit)`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StartLimit {
-    /// Zero switches the limit off.
-    pub interval: Duration,
-    /// Starts allowed within the interval. Starts asked for by a person do not count.
-    pub burst: u32,
-}
-
-impl Default for StartLimit {
-    fn default() -> Self {
-        Self {
-            interval: Duration::from_secs(10),
-            burst: 5,
         }
     }
 }

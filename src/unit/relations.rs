@@ -167,3 +167,21 @@ impl JobMode {
             .map_or("", |(word, _)| word)
     }
 }
+
+/// How many starts within how much time, before the unit is `failed (start-limit-hit)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartLimit {
+    /// Zero switches the limit off.
+    pub interval: Duration,
+    /// Starts allowed within the interval. Starts asked for by a person do not count.
+    pub burst: u32,
+}
+
+impl Default for StartLimit {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(10),
+            burst: 5,
+        }
+    }
+}
