@@ -204,7 +204,7 @@ fn definition(facts: &UnitFacts) -> Values {
         ),
         ("NeedDaemonReload", facts.need_reload.into()),
         ("Before", names(|relations| &relations.before)),
-        ("After", names(|relations| &relations.after)),
+        ("After", after(unit).into()),
         ("CanStart", (loaded && !facts.name.is_template()).into()),
         ("CanStop", loaded.into()),
         (
@@ -214,6 +214,16 @@ fn definition(facts: &UnitFacts) -> Values {
         ("ResourceLimits", limits.unwrap_or_default().into()),
         ("LogDirectory", text(facts.log_directory.display())),
     ]
+}
+
+/// `After=`, and what a target comes after because it pulls it in.
+fn after(unit: Option<&crate::unit::Unit>) -> Vec<String> {
+    let relations = unit.map(|unit| &unit.relations);
+    relations
+        .into_iter()
+        .flat_map(|relations| relations.after.iter().chain(&relations.members))
+        .map(ToString::to_string)
+        .collect()
 }
 
 /// Every name of a unit, its own first.

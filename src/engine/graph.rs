@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::name::UnitName;
-use crate::unit::Relations;
+use crate::unit::{Relations, Unit};
 
 type Names = BTreeSet<UnitName>;
 
@@ -14,6 +14,8 @@ type Names = BTreeSet<UnitName>;
 #[derive(Debug, Default)]
 pub(super) struct Graph {
     forward: BTreeMap<UnitName, Relations>,
+    /// Units with `DefaultDependencies=no`.
+    plain: Names,
     reverse: BTreeMap<UnitName, Reverse>,
 }
 
@@ -34,6 +36,7 @@ struct Reverse {
     stops: Names,
     stopped_from: Names,
     triggered_by: Names,
+    member_of: Names,
 }
 
 impl Reverse {
@@ -53,6 +56,7 @@ impl Reverse {
             stops,
             stopped_from,
             triggered_by,
+            member_of,
         } = self;
         [
             required_by,
@@ -69,6 +73,7 @@ impl Reverse {
             stops,
             stopped_from,
             triggered_by,
+            member_of,
         ]
         .into_iter()
         .all(BTreeSet::is_empty)
@@ -79,7 +84,7 @@ type Named = fn(&Relations) -> &Vec<UnitName>;
 type NamedBy = fn(&mut Reverse) -> &mut Names;
 
 /// Every directive, and where the unit that it names keeps who named it.
-const EDGES: [(Named, NamedBy); 14] = [
+const EDGES: [(Named, NamedBy); 15] = [
     (|r| &r.requires, |r| &mut r.required_by),
     (|r| &r.requisite, |r| &mut r.requisite_of),
     (|r| &r.wants, |r| &mut r.wanted_by),
@@ -94,12 +99,17 @@ const EDGES: [(Named, NamedBy); 14] = [
     (|r| &r.propagates_stop_to, |r| &mut r.stopped_from),
     (|r| &r.stop_propagated_from, |r| &mut r.stops),
     (|r| &r.triggers, |r| &mut r.triggered_by),
+    (|r| &r.members, |r| &mut r.member_of),
 ];
 
 impl Graph {
     /// Puts the relations of a unit in place of those it had.
-    pub(super) fn define(&mut self, name: &UnitName, relations: &Relations) {
+    pub(super) fn define(&mut self, name: &UnitName, unit: &Unit) {
         self.forget(name);
+        let relations = &unit.relations;
+        if !unit.settings.default_dependencies {
+            self.plain.insert(name.clone());
+        }
         for (named, named_by) in EDGES {
             for to in named(relations) {
                 named_by(self.reverse.entry(to.clone()).or_default()).insert(name.clone());
@@ -110,6 +120,7 @@ impl Graph {
 
     /// Takes the relations of a unit out; what others say of it stays.
     pub(super) fn forget(&mut self, name: &UnitName) {
+        self.plain.remove(name);
         let Some(old) = self.forward.remove(name) else {
             return;
         };
@@ -243,16 +254,31 @@ impl Graph {
 
     /// Units that this one is ordered after.
     pub(super) fn earlier<'a>(&'a self, name: &'a UnitName) -> impl Iterator<Item = &'a UnitName> {
+        let members = self.own(name, |r| &r.members);
         self.own(name, |r| &r.after)
             .chain(self.others(name, |r| &r.before))
+            .chain(members.filter(move |member| self.waits_for_member(name, member)))
             .filter(move |other| *other != name)
     }
 
     /// Units that are ordered after this one.
     pub(super) fn later<'a>(&'a self, name: &'a UnitName) -> impl Iterator<Item = &'a UnitName> {
+        let targets = self.others(name, |r| &r.member_of);
         self.own(name, |r| &r.before)
             .chain(self.others(name, |r| &r.after))
+            .chain(targets.filter(move |target| self.waits_for_member(target, name)))
             .filter(move |other| *other != name)
+    }
+
+    /// Whether a target comes after one of its members without anybody's having written it: not
+    /// where the member comes after the target, or has no default dependencies
+    /// (systemd.target(5)).
+    fn waits_for_member(&self, target: &UnitName, member: &UnitName) -> bool {
+        let against = self
+            .forward
+            .get(member)
+            .is_some_and(|relations| relations.after.contains(target));
+        !against && !self.plain.contains(member)
     }
 
     /// Every unit reached from `from` through `next`, without `from`; each once, nearest first.

@@ -204,7 +204,7 @@ impl Engine {
 
     fn define(&mut self, now: Now, unit: Unit) {
         let name = unit.name.clone();
-        self.graph.define(&name, &unit.relations);
+        self.graph.define(&name, &unit);
         self.place(&unit);
         let unit = Arc::new(unit);
         self.touched.insert(name.clone(), None);

@@ -368,10 +368,9 @@ impl Engine {
                 )
             })
         };
-        let gone = relations
-            .binds_to
-            .iter()
-            .find(|other| relations.after.contains(other) && !active(other));
+        let gone = relations.binds_to.iter().find(|other| {
+            self.graph.earlier(name).any(|earlier| earlier == *other) && !active(other)
+        });
         if let Some(gone) = gone {
             return Some(format!("{gone}, which it is bound to, is not active"));
         }

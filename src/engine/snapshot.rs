@@ -32,7 +32,7 @@ impl Engine {
         };
         for (unit, core) in units {
             let name = unit.name.clone();
-            engine.graph.define(&name, &unit.relations);
+            engine.graph.define(&name, &unit);
             engine.place(&unit);
             for (timer, _) in core.timers() {
                 engine.timers.insert(timer, name.clone());

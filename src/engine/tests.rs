@@ -877,3 +877,20 @@ fn a_start_of_what_runs_is_done_at_once() {
     b.run("a.service").start("a.service").unwrap();
     assert_eq!((b.ended(), b.spawns().len()), (Some(JobResult::Done), 0));
 }
+
+#[test]
+fn a_target_comes_after_its_members_unless_they_come_after_it() {
+    let mut target = service("t.target");
+    target.relations.wants = vec![name("a.service"), name("b.service")];
+    target.relations.members = target.relations.wants.clone();
+    let mut late = service("b.service");
+    late.relations.after = vec![name("t.target")];
+    let mut b = Bench::new([service("a.service"), late, target]);
+    b.start("t.target").unwrap();
+    let started: Vec<String> = b.spawns().into_iter().map(|(unit, ..)| unit).collect();
+    // The one waits for the target, the target for the other; nothing is dropped.
+    assert_eq!(started, ["a.service"]);
+    b.up("a.service");
+    assert_eq!(b.view("t.target").active, ActiveState::Active);
+    assert_eq!(b.spawns()[0].0, "b.service");
+}

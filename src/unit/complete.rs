@@ -84,7 +84,9 @@ pub(super) fn complete(
                 name.as_str().clone_into(&mut socket.fd_name);
             }
         }
-        UnitType::Target if settings.default_dependencies => order_after_members(&mut relations),
+        UnitType::Target if settings.default_dependencies => {
+            relations.members = members(&relations);
+        }
         UnitType::Target | UnitType::Slice => {}
     }
     let resources = service.resources.clone();
@@ -162,8 +164,9 @@ fn need(relations: &mut Relations, unit: &UnitName) {
 }
 
 /// A target is reached when what it pulls in is, unless it says that it comes before.
-fn order_after_members(relations: &mut Relations) {
-    let members: Vec<UnitName> = [
+fn members(relations: &Relations) -> Vec<UnitName> {
+    let mut members = vec![];
+    for member in [
         &relations.requires,
         &relations.requisite,
         &relations.wants,
@@ -172,12 +175,11 @@ fn order_after_members(relations: &mut Relations) {
     ]
     .into_iter()
     .flatten()
-    .filter(|member| !relations.before.contains(member))
-    .cloned()
-    .collect();
-    for member in members {
-        push(&mut relations.after, &member);
+    .filter(|member| !relations.before.contains(member) && !relations.after.contains(member))
+    {
+        push(&mut members, member);
     }
+    members
 }
 
 fn push(list: &mut Vec<UnitName>, unit: &UnitName) {

@@ -40,13 +40,16 @@ pub struct Relations {
     pub propagates_stop_to: Vec<UnitName>,
     /// `StopPropagatedFrom=`: we are stopped with them.
     pub stop_propagated_from: Vec<UnitName>,
+    /// Of a target: what it pulls in and so comes after, unless that comes after it (see
+    /// [`Settings::default_dependencies`]).
+    pub members: Vec<UnitName>,
     /// What a timer, socket or path unit starts.
     pub triggers: Vec<UnitName>,
 }
 
 impl Relations {
     /// Every list, for what concerns all of them.
-    fn lists(&mut self) -> [&mut Vec<UnitName>; 16] {
+    fn lists(&mut self) -> [&mut Vec<UnitName>; 17] {
         [
             &mut self.requires,
             &mut self.requisite,
@@ -63,6 +66,7 @@ impl Relations {
             &mut self.reload_propagated_from,
             &mut self.propagates_stop_to,
             &mut self.stop_propagated_from,
+            &mut self.members,
             &mut self.triggers,
         ]
     }

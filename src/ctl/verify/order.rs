@@ -198,10 +198,9 @@ impl<'a> Neighbours<'a> {
         let names: BTreeSet<&UnitName> = self.units.keys().collect();
         let mut earlier: BTreeMap<&UnitName, BTreeSet<&UnitName>> = BTreeMap::new();
         for (name, (relations, _)) in &self.units {
-            for other in &relations.after {
-                if self.is_given_up(name, other) {
-                    continue;
-                }
+            let members = relations.members.iter();
+            let members = members.filter(|member| !self.is_given_up(name, member));
+            for other in relations.after.iter().chain(members) {
                 earlier.entry(name).or_default().insert(other);
             }
             for other in relations.before.iter().filter_map(|name| names.get(name)) {
@@ -214,18 +213,12 @@ impl<'a> Neighbours<'a> {
             .collect()
     }
 
-    /// Whether a target does without the order after one of its members, as nobody wrote it and the
-    /// member comes after the target ("DEFAULT DEPENDENCIES" of systemd.target(5)).
+    /// Whether a target does without the order after one of its members, which comes after the
+    /// target ("DEFAULT DEPENDENCIES" of systemd.target(5)).
     fn is_given_up(&self, target: &UnitName, member: &UnitName) -> bool {
-        let after = |name: &UnitName| Some(&self.units.get(name)?.0.after);
-        if target.kind() != UnitType::Target || !after(member).is_some_and(|a| a.contains(target)) {
-            return false;
-        }
-        let written = self.units.get(target).is_some_and(|(_, sources)| {
-            let place = Written::new(sources).word("Unit", "After", member.as_str());
-            place.is_some_and(|place| place.literal)
-        });
-        !written
+        self.units
+            .get(member)
+            .is_some_and(|(relations, _)| relations.after.contains(target))
     }
 
     /// Loads what the verified units start, and what those start.

@@ -141,6 +141,7 @@ pub(super) fn units() -> Vec<Unit> {
             unit.relations.requires = names(&["c.service"]);
             unit.relations.wants = names(&["o.service"]);
             unit.relations.upholds = names(&["u.service"]);
+            unit.relations.members = names(&["o.service", "u.service"]);
             unit.relations.after = names(&["c.service"]);
             unit.settings.allow_isolate = true;
         }),

@@ -215,6 +215,7 @@ fn every_field_has_a_directive() {
         reload_propagated_from,
         propagates_stop_to,
         stop_propagated_from,
+        members: _,
         triggers: _,
     } = relations;
     differ!(plain.relations; requires, requisite, wants, binds_to, part_of, upholds, conflicts, before, after, on_failure, on_success, propagates_reload_to, reload_propagated_from, propagates_stop_to, stop_propagated_from);

@@ -233,7 +233,7 @@ fn a_target_comes_after_what_its_directory_pulls_in() {
         .unit
         .unwrap();
     assert_eq!(unit.relations.wants, [name("b.agent")]);
-    assert_eq!(unit.relations.after, [name("b.agent")]);
+    assert_eq!(unit.relations.members, [name("b.agent")]);
 }
 
 #[test]
