@@ -311,6 +311,11 @@ fn state(facts: &UnitFacts) -> Values {
             view.and_then(|view| view.next_elapse.1).unwrap_or(0).into(),
         ),
         (
+            "NAccepted",
+            view.map_or(0, |view| u32::try_from(view.accepted).unwrap_or(u32::MAX))
+                .into(),
+        ),
+        (
             "LastTriggerUSec",
             view.and_then(|view| view.last_trigger)
                 .map_or(0, |at| at.realtime)

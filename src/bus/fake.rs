@@ -96,6 +96,7 @@ pub(crate) fn facts(unit: &str) -> UnitFacts {
             triggered_by: None,
             next_elapse: (None, None),
             last_trigger: None,
+            accepted: 0,
             waits_for_approval: false,
             holder: None,
         }),

@@ -261,7 +261,8 @@ impl Daemon {
             if !seen.insert(next.clone()) {
                 continue;
             }
-            if next != *name && self.library.load_state(&next, false) == MASKED {
+            // What does not run was read just now.
+            if next != *name && self.is_busy(&next) && self.library.look(&next).0.state == MASKED {
                 return Err(Denial::Failed(format!(
                     "{next}, which {name} needs, is masked; unmask it with: aetherctl unmask {next}"
                 )));

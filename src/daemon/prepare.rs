@@ -21,7 +21,7 @@ use crate::sys::cgroup::{Kind, Part};
 use crate::sys::file::{Owner, directory_beneath, read_beneath, read_regular, write_beneath};
 use crate::sys::user::{give, own_uid};
 use crate::sys::{host, limits, pipe, policyfile, process, pty};
-use crate::unit::Unit;
+use crate::unit::{Stream, Unit};
 
 /// Largest `EnvironmentFile=`, in bytes.
 const ENVIRONMENT_FILE_MAX: u64 = 1 << 20;
@@ -181,6 +181,20 @@ pub(crate) fn start(workshop: &Workshop, users: &mut Users, order: Start) -> Res
             made.stdin = Some(writer);
             passed.push(reader);
         }
+        let (input, output, error) = crate::plan::streams(unit, order.role);
+        let socket = || -> Result<OwnedFd, Failure> {
+            let (_, fd) = order.passed.first().ok_or_else(|| {
+                fail(
+                    "pipe",
+                    "there is no socket to be a standard stream: it was not started by one",
+                )
+            })?;
+            fd.try_clone()
+                .map_err(broke("pipe", "cannot copy a socket"))
+        };
+        if input == Stream::Socket {
+            passed.push(socket()?);
+        }
         let (out, err) = match order.output {
             Some(pair) => pair,
             None => {
@@ -194,8 +208,13 @@ pub(crate) fn start(workshop: &Workshop, users: &mut Users, order: Start) -> Res
                 (out, err)
             }
         };
-        passed.push(out);
-        passed.push(err);
+        for (stream, pipe) in [(output, out), (error, err)] {
+            match stream {
+                Stream::Null => {}
+                Stream::Log => passed.push(pipe),
+                Stream::Socket => passed.push(socket()?),
+            }
+        }
     }
     passed.extend(order.passed.into_iter().map(|(_, fd)| fd));
     let borrowed: Vec<BorrowedFd<'_>> = passed.iter().map(AsFd::as_fd).collect();

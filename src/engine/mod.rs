@@ -497,6 +497,7 @@ impl Record {
                 (None, None)
             },
             last_trigger: core.trigger.last,
+            accepted: core.trigger.accepted,
             waits_for_approval: run.approval,
             holder: core.holder.clone(),
         }

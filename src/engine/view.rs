@@ -218,6 +218,8 @@ pub struct View {
     pub next_elapse: (Option<u64>, Option<u64>),
     /// A timer's last elapse.
     pub last_trigger: Option<Now>,
+    /// Connections that a socket unit has accepted.
+    pub accepted: u64,
     /// The agent waits for an approval.
     pub waits_for_approval: bool,
     /// On whose account it was started: whose failure, time or connection asked for it.

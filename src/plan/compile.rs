@@ -13,7 +13,7 @@ use super::{
 use crate::engine::event::Role;
 use crate::name::UnitName;
 use crate::runtime::Launch;
-use crate::unit::{Command, Exec, Unit, WorkingDirectory};
+use crate::unit::{Command, Exec, Stream, Unit, WorkingDirectory};
 
 /// Why there is no plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -105,10 +105,13 @@ pub fn compile(
         privileged,
         elevated,
     };
+    // The commands around the main process have the log alone.
+    let (input, output, error) = streams(unit, role);
     let stdio = Stdio {
-        input: !terminal && launched.is_some_and(|launch| launch.input),
-        output: !terminal,
-        error: !terminal,
+        input: !terminal
+            && (launched.is_some_and(|launch| launch.input) || input == Stream::Socket),
+        output: !terminal && output != Stream::Null,
+        error: !terminal && error != Stream::Null,
         terminal,
     };
     Ok(ExecPlan {
@@ -170,6 +173,18 @@ pub fn command_of(unit: &Unit, role: Role) -> Option<&Command> {
 pub(super) fn is_privileged(unit: &Unit, role: Role) -> bool {
     let runs = unit.agent.is_some() && matches!(role, Role::Main(_));
     !runs && command_of(unit, role).is_some_and(|command| command.privileged)
+}
+
+/// Where a process's standard streams lead: the commands around the main one have the log alone.
+#[must_use]
+pub fn streams(unit: &Unit, role: Role) -> (Stream, Stream, Stream) {
+    match &unit.service {
+        Some(service) if matches!(role, Role::Main(_)) && unit.agent.is_none() => {
+            let exec = &service.exec;
+            (exec.standard_input, exec.output(), exec.error())
+        }
+        _ => (Stream::Null, Stream::Log, Stream::Log),
+    }
 }
 
 /// Whether a process keeps the manager's own user inside the unit's sandbox (`!`).

@@ -13,7 +13,7 @@ pub mod policy;
 mod render;
 mod step;
 
-pub use compile::{PlanError, command_of, compile};
+pub use compile::{PlanError, command_of, compile, streams};
 pub(crate) use environment::PATH;
 pub use environment::search_path;
 pub use policy::Policy;

@@ -338,6 +338,19 @@ pub enum WorkingDirectory {
     Path(PathBuf),
 }
 
+/// Where a standard stream of the main process leads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stream {
+    /// Nowhere.
+    #[default]
+    Null,
+    /// To the unit's log.
+    Log,
+    /// To the connection, or the one socket, that started it.
+    Socket,
+}
+
 /// How processes are set up (systemd.exec(5)).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Exec {
@@ -371,6 +384,12 @@ pub struct Exec {
     pub runtime_directories: Vec<PathBuf>,
     /// `NoNewPrivileges=`; agents always have it.
     pub no_new_privileges: bool,
+    /// `StandardInput=`: `Socket` or `Null`.
+    pub standard_input: Stream,
+    /// `StandardOutput=`; `None`: the socket where that is the input, otherwise the log.
+    pub standard_output: Option<Stream>,
+    /// `StandardError=`; `None`: as the output where that is the socket, otherwise the log.
+    pub standard_error: Option<Stream>,
     /// `CapabilityBoundingSet=`: names kept; `None`: all. Agents keep none.
     pub capability_bounding: Option<Vec<String>>,
     /// `AmbientCapabilities=`.
@@ -379,6 +398,28 @@ pub struct Exec {
     pub log_max_bytes: u64,
     /// `LogMaxFiles=`: how many rotated files are kept.
     pub log_max_files: u32,
+}
+
+impl Exec {
+    /// Where standard output leads.
+    #[must_use]
+    pub fn output(&self) -> Stream {
+        match self.standard_output {
+            Some(stream) => stream,
+            None if self.standard_input == Stream::Socket => Stream::Socket,
+            None => Stream::Log,
+        }
+    }
+
+    /// Where standard error leads.
+    #[must_use]
+    pub fn error(&self) -> Stream {
+        match self.standard_error {
+            Some(stream) => stream,
+            None if self.output() == Stream::Socket => Stream::Socket,
+            None => Stream::Log,
+        }
+    }
 }
 
 /// What a unit may use (systemd.resource-control(5)). `None`: no limit.

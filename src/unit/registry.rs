@@ -34,7 +34,7 @@ pub(crate) use draft::Draft;
 pub(crate) use given::{Given, Note};
 pub use legacy::{LEGACY, Legacy, legacy};
 pub use mcp::TOOL_GROUPS;
-pub use unimplemented::{UNIMPLEMENTED, holds_anyway, is_confinement, is_unimplemented, renamed};
+pub use unimplemented::{UNIMPLEMENTED, holds_anyway, is_confinement, is_unimplemented};
 
 use super::value::ValueError;
 use crate::name::{UnitName, UnitType};

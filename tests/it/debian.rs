@@ -110,7 +110,7 @@ impl Tally {
                         self.understood +=
                             usize::from(said.is_none_or(advice) && !foreign(assignment));
                     } else if registry::is_unimplemented(section, key)
-                        && registry::holds_anyway(key, modern(assignment))
+                        && registry::holds_anyway(key, &assignment.value)
                     {
                         self.understood += 1;
                     } else {
@@ -180,11 +180,6 @@ fn about<'d>(
 /// What was taken with a word of advice is understood, unlike what is not implemented.
 fn advice(found: &Diagnostic) -> bool {
     found.severity == Severity::Warning && !found.message.contains("not implemented")
-}
-
-/// The value, in today's word for it.
-fn modern(assignment: &Assignment) -> &str {
-    registry::renamed(&assignment.key, &assignment.value).unwrap_or(&assignment.value)
 }
 
 /// Whether a dependency names a unit of a type that this program does not run.

@@ -56,15 +56,7 @@ impl Loader<'_> {
         let place = section.name();
         let mut severity = Severity::Error;
         let mut help = None;
-        let renamed = registry::renamed(key, &assignment.value);
-        let message = if let Some(modern) = renamed.filter(|_| unimplemented) {
-            if !self.warned.insert((Some(section), key.to_owned())) {
-                return;
-            }
-            severity = Severity::Warning;
-            help = Some(format!("write {key}={modern}, or leave it out"));
-            format!("{key}=: {} is the old name of {modern}", assignment.value)
-        } else if unimplemented {
+        let message = if unimplemented {
             if !self.warned.insert((Some(section), key.to_owned())) {
                 return;
             }

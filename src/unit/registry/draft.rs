@@ -7,7 +7,7 @@ use crate::name::{UnitName, UnitType};
 use crate::unit::{
     Agent, Condition, Exec, ExitSet, Install, KillMode, Mcp, NotifyAccess, OomPolicy, PathUnit,
     Preserve, Relations, Resources, Restart, RuntimeKind, Sandbox, Service, Settings, SocketUnit,
-    StartLimit, StartType, Timer,
+    StartLimit, StartType, Stream, Timer,
 };
 
 /// Whatever the type, a draft has all parts; what does not belong to the type is dropped.
@@ -159,6 +159,9 @@ fn exec(agent: bool) -> Exec {
         state_directories: vec![],
         runtime_directories: vec![],
         no_new_privileges: agent,
+        standard_input: Stream::Null,
+        standard_output: None,
+        standard_error: None,
         capability_bounding: agent.then(Vec::new),
         ambient_capabilities: vec![],
         log_max_bytes: 16 << 20,

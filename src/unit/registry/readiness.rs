@@ -1,10 +1,10 @@
 //! `[Service]` and `[Agent]`: how a unit tells that it is ready and alive, and what it leaves with
 //! the manager (sd_notify(3), systemd.service(5)).
 
-use super::{Directive, Section};
+use super::{Directive, Given, Section};
 use crate::name::UnitType;
-use crate::unit::value::{ValueError, boolean, choice, duration, integer};
-use crate::unit::{NotifyAccess, Preserve};
+use crate::unit::value::{ValueError, boolean, choice, duration, integer, quote};
+use crate::unit::{NotifyAccess, Preserve, Stream};
 
 const fn row(
     key: &'static str,
@@ -162,6 +162,44 @@ pub(super) const ROWS: &[Directive] = &[
     )
     .list(),
     row(
+        "StandardInput",
+        "null|socket",
+        "socket",
+        "What the main process reads: nothing, or the connection (or the one socket) that started \
+         it.",
+        |draft, given| {
+            let known = [("null", Stream::Null), ("socket", Stream::Socket)];
+            if let Some(stream) = stream(given, &known) {
+                draft.service.exec.standard_input = stream;
+            }
+            Ok(())
+        },
+    )
+    .default("null"),
+    row(
+        "StandardOutput",
+        "journal|inherit|null|socket",
+        "null",
+        "Where the main process writes: to the unit's log (journal), nowhere, or to the socket; \
+         without it, or with inherit, to the socket where StandardInput= is that, otherwise to the \
+         log.",
+        |draft, given| {
+            draft.service.exec.standard_output = output(given, draft.service.exec.standard_output);
+            Ok(())
+        },
+    ),
+    row(
+        "StandardError",
+        "journal|inherit|null|socket",
+        "null",
+        "As StandardOutput=; without it, or with inherit, to the socket where StandardOutput= is \
+         that, otherwise to the log.",
+        |draft, given| {
+            draft.service.exec.standard_error = output(given, draft.service.exec.standard_error);
+            Ok(())
+        },
+    ),
+    row(
         "Slice",
         "UNIT",
         "builders.slice",
@@ -189,3 +227,39 @@ pub(super) const ROWS: &[Directive] = &[
     )
     .guard(),
 ];
+
+/// One of these streams; another one is named and passed over.
+fn stream<T: Copy>(given: &mut Given<'_>, known: &[(&str, T)]) -> Option<T> {
+    let found = known.iter().find(|(word, _)| *word == given.value);
+    if found.is_none() {
+        let message = format!("{} is not implemented, ignoring", quote(given.value));
+        let words: Vec<&str> = known.iter().map(|(word, _)| *word).collect();
+        let help = format!("implemented are {}", words.join(", "));
+        given.warn(ValueError::new(message).help(help));
+    }
+    found.map(|(_, stream)| *stream)
+}
+
+fn output(given: &mut Given<'_>, before: Option<Stream>) -> Option<Stream> {
+    if given.is_empty() {
+        return None;
+    }
+    if let Some(new) = match given.value {
+        "syslog" => Some("journal"),
+        "syslog+console" => Some("journal+console"),
+        _ => None,
+    } {
+        let message = format!("{} is an old word for {new}", given.value);
+        given.warn(ValueError::new(message).help(format!("write {new}")));
+    }
+    let known = [
+        ("inherit", None),
+        ("null", Some(Stream::Null)),
+        ("journal", Some(Stream::Log)),
+        ("journal+console", Some(Stream::Log)),
+        ("syslog", Some(Stream::Log)),
+        ("syslog+console", Some(Stream::Log)),
+        ("socket", Some(Stream::Socket)),
+    ];
+    stream(given, &known).unwrap_or(before)
+}

@@ -321,10 +321,13 @@ fn every_field_has_a_directive() {
         state_directories,
         runtime_directories,
         no_new_privileges: _,
+        standard_input,
+        standard_output,
+        standard_error,
         capability_bounding,
         ambient_capabilities,
         log_max_bytes,
         log_max_files,
     } = exec;
-    differ!(plain.exec; user, group, supplementary_groups, working_directory, environment, environment_files, pass_environment, umask, nice, oom_score_adjust, limits, state_directories, runtime_directories, capability_bounding, ambient_capabilities, log_max_bytes, log_max_files);
+    differ!(plain.exec; user, group, supplementary_groups, working_directory, environment, environment_files, pass_environment, umask, nice, oom_score_adjust, limits, state_directories, runtime_directories, standard_input, standard_output, standard_error, capability_bounding, ambient_capabilities, log_max_bytes, log_max_files);
 }

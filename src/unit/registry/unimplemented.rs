@@ -56,19 +56,6 @@ pub fn holds_anyway(key: &str, value: &str) -> bool {
         || SWITCHES.contains(&key) && switched_off()
 }
 
-/// The word that has taken the place of an old one in a directive that is not implemented.
-#[must_use]
-pub fn renamed(key: &str, value: &str) -> Option<&'static str> {
-    if !["StandardOutput", "StandardError"].contains(&key) {
-        return None;
-    }
-    match value {
-        "syslog" => Some("journal"),
-        "syslog+console" => Some("journal+console"),
-        _ => None,
-    }
-}
-
 /// Whether a directive of `[Service]` that is not implemented would have confined the unit.
 #[must_use]
 pub fn is_confinement(key: &str) -> bool {
@@ -205,11 +192,8 @@ const SERVICE: &[&str] = &[
     "SetCredential",
     "SetCredentialEncrypted",
     "SetLoginEnvironment",
-    "StandardError",
-    "StandardInput",
     "StandardInputData",
     "StandardInputText",
-    "StandardOutput",
     "StartLimitAction",
     "StartupAllowedCPUs",
     "StartupAllowedMemoryNodes",
@@ -355,9 +339,6 @@ const HELD: &[(&str, &[&str])] = &[
     ("FailureAction", &["none"]),
     ("RuntimeDirectoryMode", &["0755", "755"]),
     ("SendSIGKILL", &["yes", "true", "1", "on"]),
-    ("StandardError", &["journal", "inherit"]),
-    ("StandardInput", &["null"]),
-    ("StandardOutput", &["journal"]),
     ("StartLimitAction", &["none"]),
     ("SuccessAction", &["none"]),
     ("SyslogLevelPrefix", &["no", "false", "0", "off"]),
