@@ -254,7 +254,9 @@ impl Daemon {
     }
 
     /// A mask on what cannot be done without forbids a start, though it may still run.
-    pub(super) fn refuse_masked(&self, name: &UnitName) -> Result<(), Denial> {
+    pub(super) fn refuse_masked(&mut self, name: &UnitName) -> Result<(), Denial> {
+        // What was read just now is to be known.
+        self.settle();
         let mut todo = vec![name.clone()];
         let mut seen = BTreeSet::new();
         while let Some(next) = todo.pop() {
