@@ -292,7 +292,7 @@ impl Daemon {
     pub(super) fn forget(&mut self, unit: &UnitName) {
         self.agents.remove(unit);
         self.close(unit);
-        self.forget_stored(unit, true);
+        self.drop_stored(unit);
         self.recorded.remove(unit);
         self.library.forget(unit);
         self.drop_snapshot(unit);

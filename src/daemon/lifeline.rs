@@ -260,6 +260,8 @@ impl Daemon {
 
     /// A pidfd became readable: the process is dead.
     pub(super) fn bury(&mut self, spawn: SpawnId) {
+        // What it said last is heard first: once it is reaped nobody can say who it was.
+        self.read_notifications();
         self.read_report(spawn);
         let Some(process) = self.processes.get(&spawn) else {
             return;

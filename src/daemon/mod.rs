@@ -57,7 +57,7 @@ mod journal;
 mod lifeline;
 mod listen;
 mod load;
-mod notify;
+pub mod notify;
 mod open;
 mod output;
 mod passed;

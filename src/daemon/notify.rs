@@ -67,7 +67,6 @@ impl Daemon {
         let mut more = true;
         for _ in 0..NOTIFICATIONS {
             match notify::receive(self.notify.as_fd()) {
-                // Descriptors that nobody takes are closed here, which is what BARRIER=1 waits for.
                 Ok(Some(told)) => {
                     if let Some(unit) = self.unit_of_sender(&told.sender) {
                         said.entry(unit)
@@ -90,16 +89,19 @@ impl Daemon {
             if let Some(status) = said.status {
                 self.note_status(&unit, &status);
             }
-            for (name, descriptors) in said.stored {
-                self.store_for(&unit, &name, descriptors);
-            }
-            for name in said.discarded {
-                self.discard_for(&unit, &name);
+            for kept in said.kept {
+                match kept {
+                    Kept::Store(name, descriptors) => self.store_for(&unit, &name, descriptors),
+                    Kept::Discard(name) => self.discard_for(&unit, &name),
+                }
             }
             for notice in said.notices {
                 let unit = unit.clone();
                 self.feed(Event::Notified { unit, notice });
             }
+            // What nobody takes is closed now, after all that was said before it: the peer of
+            // BARRIER=1 waits for that.
+            drop(said.rest);
         }
         if more {
             // Let others have their turn first.
@@ -151,18 +153,29 @@ impl Daemon {
 
 /// What a unit said in one reading.
 #[derive(Debug, Default)]
-struct Said {
-    notices: Vec<Notice>,
+pub struct Said {
+    /// What is for the engine, in order.
+    pub notices: Vec<Notice>,
     /// The last status text.
-    status: Option<String>,
-    /// Descriptors to be kept, with their name.
-    stored: Vec<(String, Vec<OwnedFd>)>,
-    /// Names of descriptors that are not needed any more.
-    discarded: Vec<String>,
+    pub status: Option<String>,
+    /// What is for the store, in order.
+    pub kept: Vec<Kept>,
+    /// Descriptors that nobody takes.
+    rest: Vec<OwnedFd>,
+}
+
+/// What a unit wants of its descriptor store.
+#[derive(Debug)]
+pub enum Kept {
+    /// To be kept, under this name.
+    Store(String, Vec<OwnedFd>),
+    /// All of this name are not needed any more.
+    Discard(String),
 }
 
 impl Said {
-    fn hear(&mut self, text: &[u8], descriptors: Vec<OwnedFd>) {
+    /// Takes in one message, and what came with it.
+    pub fn hear(&mut self, text: &[u8], descriptors: Vec<OwnedFd>) {
         let text = String::from_utf8_lossy(text);
         let lines = || text.lines().filter_map(|line| line.split_once('='));
         let value = |key: &str| lines().find(|(k, _)| *k == key).map(|(_, value)| value);
@@ -200,13 +213,16 @@ impl Said {
         }
         let name = value("FDNAME").filter(|name| is_fd_name(name));
         if value("FDSTORE") == Some("1") && !descriptors.is_empty() {
-            self.stored
-                .push((name.unwrap_or("stored").to_owned(), descriptors));
-        } else if value("FDSTOREREMOVE") == Some("1")
+            let name = name.unwrap_or("stored").to_owned();
+            self.kept.push(Kept::Store(name, descriptors));
+            return;
+        }
+        if value("FDSTOREREMOVE") == Some("1")
             && let Some(name) = name
         {
-            self.discarded.push(name.to_owned());
+            self.kept.push(Kept::Discard(name.to_owned()));
         }
+        self.rest.extend(descriptors);
     }
 
     /// In the order in which it was said; but not what was said last already.
@@ -262,19 +278,26 @@ mod tests {
     }
 
     #[test]
-    fn descriptors_are_kept_under_their_name() {
+    fn descriptors_are_kept_under_their_name_and_in_order() {
         let file = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
         let mut said = Said::default();
+        said.hear(b"FDSTOREREMOVE=1\nFDNAME=old", vec![]);
         said.hear(b"FDSTORE=1\nFDNAME=shop", vec![file(), file()]);
         said.hear(b"FDSTORE=1\nFDNAME=a:b", vec![file()]);
-        said.hear(b"FDSTOREREMOVE=1\nFDNAME=old", vec![]);
+        said.hear(b"FDSTOREREMOVE=1\nFDNAME=shop", vec![]);
         said.hear(b"BARRIER=1", vec![file()]);
-        let names: Vec<(&str, usize)> = said
-            .stored
+        let wanted: Vec<(&str, usize)> = said
+            .kept
             .iter()
-            .map(|(name, descriptors)| (name.as_str(), descriptors.len()))
+            .map(|kept| match kept {
+                Kept::Store(name, descriptors) => (name.as_str(), descriptors.len()),
+                Kept::Discard(name) => (name.as_str(), 0),
+            })
             .collect();
-        assert_eq!(names, [("shop", 2), ("stored", 1)]);
-        assert_eq!(said.discarded, ["old"]);
+        assert_eq!(
+            wanted,
+            [("old", 0), ("shop", 2), ("stored", 1), ("shop", 0)]
+        );
+        assert_eq!(said.rest.len(), 1);
     }
 }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use crate::daemon::Daemon;
 use crate::engine::event::{ExitStatus, Role};
-use crate::engine::view::Outcome;
+use crate::engine::view::{ActiveState, Outcome};
 use crate::name::{UnitName, UnitType};
 use crate::sys::process::signal_name;
 use crate::unit::Preserve;
@@ -21,16 +21,16 @@ impl Daemon {
             .definition(unit)
             .and_then(|unit| unit.service.as_ref())
             .map_or(0, |service| service.fd_store_max as usize);
-        for descriptor in descriptors {
-            let stored = self.stored.entry(unit.clone()).or_default();
-            if stored.len() >= most {
-                let text = format!(
-                    "left a descriptor named {name}, which is closed: FileDescriptorStoreMax={most}"
-                );
-                self.say(unit, &text);
-                return;
-            }
-            stored.push((name.to_owned(), descriptor));
+        let stored = self.stored.entry(unit.clone()).or_default();
+        let room = most.saturating_sub(stored.len());
+        let beyond = descriptors.len().saturating_sub(room);
+        let taken = descriptors.into_iter().take(room);
+        stored.extend(taken.map(|descriptor| (name.to_owned(), descriptor)));
+        if beyond > 0 {
+            let text = format!(
+                "left a descriptor named {name}, which is closed: FileDescriptorStoreMax={most}"
+            );
+            self.say(unit, &text);
         }
         self.keep_stored(unit);
     }
@@ -59,16 +59,30 @@ impl Daemon {
         }
     }
 
-    /// The unit is down, or forgotten.
-    pub(super) fn forget_stored(&mut self, unit: &UnitName, whole: bool) {
-        let keeps = self
+    /// A run of the unit has ended, or a job that might have been its next one.
+    pub(super) fn forget_stored(&mut self, unit: &UnitName, ended: bool) {
+        let preserve = self
             .engine
             .definition(unit)
             .and_then(|unit| unit.service.as_ref())
-            .is_some_and(|service| service.fd_store_preserve == Preserve::Yes);
-        if keeps && !whole {
-            return;
+            .map(|service| service.fd_store_preserve);
+        let comes_back = self.engine.view(unit).is_some_and(|view| {
+            let down = matches!(view.active, ActiveState::Inactive | ActiveState::Failed);
+            !down || view.job.is_some()
+        });
+        let keeps = match preserve {
+            Some(Preserve::Yes) => true,
+            Some(Preserve::Restart) => comes_back,
+            Some(Preserve::No) => comes_back && !ended,
+            None => false,
+        };
+        if !keeps {
+            self.drop_stored(unit);
         }
+    }
+
+    /// Closes all that a unit has stored.
+    pub(super) fn drop_stored(&mut self, unit: &UnitName) {
         for (index, (name, _)) in self.stored.remove(unit).into_iter().flatten().enumerate() {
             self.unstore_name(&format!("{PREFIX}{unit}/{index}/{name}"));
         }
@@ -81,7 +95,11 @@ impl Daemon {
             .filter(|name| name.starts_with(PREFIX))
             .cloned()
             .collect();
-        names.sort();
+        // In the order in which they were left: the tenth is not before the second.
+        names.sort_by_cached_key(|name| {
+            let index = name.split('/').nth(2).and_then(|index| index.parse().ok());
+            (index.unwrap_or(u64::MAX), name.clone())
+        });
         for name in names {
             let parts: Vec<&str> = name.trim_start_matches(PREFIX).splitn(3, '/').collect();
             if let [unit, _, own] = parts.as_slice()

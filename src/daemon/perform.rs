@@ -84,6 +84,7 @@ impl Daemon {
                     "job",
                     json!({"id": job, "type": kind, "result": result}),
                 );
+                self.forget_stored(&unit, false);
                 self.publish(Signal::JobRemoved {
                     id: job,
                     unit,
@@ -148,6 +149,14 @@ impl Daemon {
             return;
         };
         let id = self.invocation_id(invocation);
+        if self
+            .held
+            .get(unit)
+            .is_some_and(|held| held.invocation_id != id)
+        {
+            // Restarted by policy: nothing was released in between.
+            self.forget_stored(unit, true);
+        }
         let held = self.held.entry(unit.clone()).or_default();
         held.starting += 1;
         let fresh = held.invocation_id != id;
@@ -444,7 +453,7 @@ impl Daemon {
 
     fn release(&mut self, unit: &UnitName) {
         self.close(unit);
-        self.forget_stored(unit, false);
+        self.forget_stored(unit, true);
         let Some(held) = self.held.remove(unit) else {
             return;
         };
