@@ -162,7 +162,11 @@ impl Step<'_> {
             Notice::WatchdogTrigger => self.watchdog_expired(service, "it asked for it"),
             Notice::WatchdogPeriod(period) => {
                 self.core.run.watchdog_period = Some(period);
-                if self.core.clocks.watchdog != Deadline::Never {
+                // Also where WatchdogSec= is not set; before it is ready, the time begins then.
+                if matches!(
+                    self.core.state,
+                    State::StartPost { .. } | State::Running { .. } | State::Reloading { .. }
+                ) {
                     self.start_watchdog(service);
                 }
             }

@@ -365,7 +365,6 @@ impl Engine {
         };
         for (base, value) in &timer.monotonic {
             let from = match base {
-                TimerBase::Active if record.core.state == State::Opening => now.monotonic,
                 TimerBase::Active => record
                     .core
                     .inactive_exit
