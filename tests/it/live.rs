@@ -25,6 +25,8 @@ pub(crate) struct Aether {
     keeper: Option<Child>,
     /// Whose manager it is; root's when `None`.
     user: Option<u32>,
+    /// More that its programs find in their environment.
+    pub(crate) variables: Vec<(String, String)>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -85,6 +87,7 @@ impl Aether {
             cgroup,
             keeper: None,
             user: None,
+            variables: vec![],
             runtime,
         }
     }
@@ -124,7 +127,8 @@ impl Aether {
             .env("AETHER_POLICY_PATH", source.join("policies"))
             .env("AETHER_CGROUP", &self.cgroup)
             .env("NO_COLOR", "1")
-            .env_remove("AETHER_LIBEXEC_DIR");
+            .env_remove("AETHER_LIBEXEC_DIR")
+            .envs(self.variables.iter().cloned());
         if let Some(user) = self.user {
             command.uid(user).gid(user).env("HOME", root.join("state"));
         }

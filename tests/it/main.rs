@@ -24,6 +24,7 @@ mod keeper;
 mod layers;
 mod live;
 mod model;
+mod notify;
 mod replay;
 mod stage;
 mod story;
