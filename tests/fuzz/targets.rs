@@ -5,7 +5,10 @@
 
 use std::path::Path;
 
+use aether::daemon::notify::{Kept, Said};
 use aether::engine::event::ExitStatus;
+#[cfg(feature = "simulate")]
+use aether::engine::sim::{Action, World};
 use aether::name::{UnitName, UnitType};
 use aether::plan::policy;
 use aether::runtime::stream::Parser;
@@ -17,12 +20,15 @@ use aether::unit::{Source, SpecifierFacts, load, syntax, transient};
 pub(crate) type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub(crate) const ALL: [Target; 5] = [
+pub(crate) const ALL: &[Target] = &[
     ("unit", unit),
     ("policy", policy),
     ("transient", transient),
     ("stream", stream),
     ("calendar", calendar),
+    ("notify", notify),
+    #[cfg(feature = "simulate")]
+    ("engine", engine),
 ];
 
 /// A unit file and its drop-in: syntax without loss, every finding on a line that is there.
@@ -144,5 +150,71 @@ fn calendar(bytes: &[u8]) {
         };
         assert!(next > at, "{normalised} goes back");
         at = next;
+    }
+}
+
+/// Notifications of one unit, read in one go: the messages, with NUL between them; each brings one
+/// descriptor along.
+fn notify(bytes: &[u8]) {
+    let null = std::fs::File::open("/dev/null").expect("a descriptor");
+    let mut said = Said::default();
+    let (mut messages, mut least) = (0, 0);
+    for message in bytes.split(|byte| *byte == 0).take(64) {
+        let copy = null.try_clone().expect("a copy of it");
+        said.hear(message, vec![copy.into()]);
+        messages += 1;
+        // What has been understood is not taken back by what comes after.
+        assert!(said.notices.len() >= least);
+        least = said.notices.len();
+    }
+    // However much is said, little is told.
+    assert!(said.notices.len() <= 16, "{:?}", said.notices);
+    assert!(said.notices.windows(2).all(|pair| pair[0] != pair[1]));
+    assert!(said.kept.len() <= messages);
+    for kept in &said.kept {
+        let (Kept::Store(name, _) | Kept::Discard(name)) = kept;
+        assert!((1..=255).contains(&name.len()) && name.is_ascii());
+        assert!(!name.contains(':') && !name.contains(char::is_control));
+    }
+}
+
+/// A history of the engine in its simulated world: a byte to begin with, then three for each action.
+#[cfg(feature = "simulate")]
+fn engine(bytes: &[u8]) {
+    let (first, rest) = bytes.split_first().unwrap_or((&0, &[]));
+    let mut world = World::new(u64::from(*first));
+    for &[kind, a, b] in rest.as_chunks().0.iter().take(300) {
+        world.act(&action(kind, a, b));
+        assert!(world.broken().is_empty(), "{:#?}", world.broken());
+    }
+    world.settle();
+    assert!(world.broken().is_empty(), "{:#?}", world.broken());
+}
+
+#[cfg(feature = "simulate")]
+fn action(kind: u8, a: u8, b: u8) -> Action {
+    let odd = b & 1 == 1;
+    match kind % 24 {
+        0 => Action::Start(a, b),
+        1 => Action::Stop(a, odd),
+        2 => Action::Restart(a, odd),
+        3 => Action::Reload(a, odd),
+        4 => Action::Pause(a),
+        5 => Action::Resume(a),
+        6 => Action::Send(a),
+        7 => Action::Exit(a, b),
+        8 => Action::ChildExits(a),
+        9 => Action::Memory(a),
+        10 => Action::Turn(a),
+        11 => Action::Approval(a, odd),
+        12 => Action::Budget(a),
+        13 => Action::Notify(a, b),
+        14 => Action::Trigger(a),
+        15 => Action::Forgive(a),
+        16 => Action::Tick(u16::from_le_bytes([a, b])),
+        17 => Action::Jump(i16::from_le_bytes([a, b])),
+        18 => Action::Crash,
+        // Answers are what moves it on.
+        _ => Action::Answer(a),
     }
 }
