@@ -151,6 +151,23 @@ wait()
 }
 
 #[test]
+fn a_bus_that_goes_is_missed() {
+    let mut aether = Aether::prepare();
+    let bus = Bus::start(&mut aether);
+    aether.up();
+    let text = "
+call('RequestName', 'su', name() + struct.pack('<I', 4))
+wait()
+";
+    service(&aether, "d", SETTINGS, &(owner(&aether) + text));
+    aether.ctl(&["start", "d.service"]);
+    drop(bus);
+    aether.wait_line("d.service", |line| {
+        line.contains("BusName=org.example.Shop cannot be watched: ")
+    });
+}
+
+#[test]
 fn where_there_is_no_bus_it_is_said() {
     let mut aether = Aether::prepare();
     let nowhere = format!("unix:path={}/nobus", aether.root.path().display());
