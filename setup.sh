@@ -92,9 +92,9 @@ prepare() { # [test]
     if [ "${1:-}" = test ]; then
         step "packages for the tests"
         # dbus-send: a foreign D-Bus client. python3: nothing of ours, some units in the tests.
-        # systemd: its systemctl, to compare links of unit files with.
+        # systemd, tzdata: systemctl and systemd-analyze (systemd need not run), to compare with.
         need_root "preparing the tests"
-        packages dbus-bin procps util-linux python3 systemd
+        packages dbus-bin dbus-daemon procps util-linux python3 systemd tzdata
         # A virtual machine: other kernels, pure cgroup v2, a bare Debian.
         machine=$(dpkg --print-architecture)
         [ "$machine" != amd64 ] || packages mmdebstrap e2fsprogs qemu-system-x86

@@ -34,6 +34,12 @@
 //! → the report's end is the event [`Executed`](engine::event::Event::Executed), the job is done,
 //! and everyone who subscribed is told.
 //!
+//! What is not a person's request comes the same way, as an event: a notification
+//! (`daemon::notify`), a timer of the engine, a clock that was set or another zone (`sys::clock`), a
+//! connection at a socket unit or a path that changed (`daemon::attend`). What the engine must know
+//! of the world before it decides (conditions, whether a path exists, what a socket unit listens
+//! on) is an effect too, and its answer the next event: the engine never looks.
+//!
 //! Output goes the other way: pipe → `daemon::output` (a thread that writes the log before it takes
 //! the bytes) → for structured runtimes [`runtime::stream`] → agent events → engine, log, bus.
 //!
@@ -42,8 +48,8 @@
 //! | room | what lives there | may use |
 //! |---|---|---|
 //! | [`name`], [`diagnostic`], [`place`] | words: names, findings with their place, directories | – |
-//! | [`unit`] | unit file text → [`Unit`](unit::Unit) | words |
-//! | [`engine`] | `handle(now, Event) -> Vec<Effect>`; all unit state | words, unit, the data of plan and runtime |
+//! | [`unit`] | unit file text → [`Unit`](unit::Unit); calendars, conditions, what is enabled | words |
+//! | [`engine`] | `handle(now, Event) -> Vec<Effect>`; all unit state; `engine::sim`, the world it is tried in | words, unit, the data of plan and runtime |
 //! | [`plan`] | `(Unit, Host) -> ExecPlan`; policies | words, unit, runtime's and engine's data |
 //! | [`runtime`] | what runtimes need, and what their output means | words, unit, plan's and engine's data |
 //! | [`sys`] | the only unsafe code and the only direct system calls | words, the data of plan, unit, engine |
@@ -61,6 +67,37 @@
 //! [`Enforcement`](plan::Enforcement)) and `runtime` ([`Verdict`](runtime::Verdict),
 //! [`TurnResult`](runtime::TurnResult)): an event that says why a start failed carries the stage's
 //! own words instead of a copy of them.
+//!
+//! # systemd's semantics, and ours
+//!
+//! A directive that has systemd's name has systemd's meaning: `tests/cases/systemd` runs the same
+//! units, commands and events on both. The way down is systemd's (`ExecStop=`, the kill signal,
+//! `TimeoutStopSec=`, the final signal, `ExecStopPost=`), and so are the ten steps of a transaction
+//! ([`engine`]). On purpose otherwise:
+//!
+//! - At the end of the way down the whole cgroup is killed and seen empty, whatever `KillMode=` and
+//!   `SendSIGKILL=` say. Where an agent's process can stay behind, stop does not stop.
+//! - A start during the pause before a restart starts at once.
+//! - `stop` of what others need asks for `--force`, and names them.
+//! - `Type=` is `exec` where none is given.
+//! - `agents.target`, or a `default.target`, is what starts with Aether; there is no early boot, so
+//!   `DefaultDependencies=` brings only the order of a target behind what it pulls in.
+//! - [`inactive (completed)`](engine::event) is an agent's goal that was reached. A paused or
+//!   taken-over agent is not restarted, not judged by its watchdog, and not charged for the time.
+//! - `MaxConcurrent=` of a slice is the number of its agents that work at once; further starts are
+//!   jobs that wait in the order they came.
+//!
+//! Calendars are computed by `unit::calendar` with the time zones of the jiff crate, which are a
+//! value handed in: the engine is told the zone, it does not read `/etc/localtime`.
+//!
+//! # Proof by simulation
+//!
+//! `engine::sim` is a world for the engine: processes that exit, hang, fail to start or notify
+//! late; clocks that jump; a daemon that dies and restores from its snapshots; and laws, held after
+//! every event. Tests run it over random histories that shrink to the shortest that breaks a law;
+//! the `simulate` program runs millions of steps from a seed. What the real daemon decided is
+//! decided again by `aetherctl replay` from what `aetherctl record` wrote
+//! ([`engine::recording`]).
 //!
 //! # Laws
 //!

@@ -57,6 +57,48 @@ fn what_is_enabled_is_started_with_aether_and_not_after_a_crash() {
 }
 
 #[test]
+fn what_systemds_targets_want_is_started_with_aether() {
+    let mut aether = Aether::start();
+    let service = "[Service]\nExecStart=/bin/sleep 1000\n[Sandbox]\nPolicy=none\n";
+    aether.unit(
+        "web.service",
+        &format!("{service}[Install]\nWantedBy=multi-user.target\n"),
+    );
+    aether.unit(
+        "night.timer",
+        "[Timer]\nOnCalendar=daily\nUnit=web.service\n[Install]\nWantedBy=timers.target\n",
+    );
+    let socket = aether.root.path().join("socket");
+    aether.unit(
+        "door.socket",
+        &format!(
+            "[Socket]\nListenStream={}\nService=web.service\n\
+             [Install]\nWantedBy=sockets.target\n",
+            socket.display()
+        ),
+    );
+    aether.unit(
+        "mail.path",
+        "[Path]\nPathExists=/nowhere\nUnit=web.service\n[Install]\nWantedBy=paths.target\n",
+    );
+    aether.ctl(&[
+        "enable",
+        "web.service",
+        "night.timer",
+        "door.socket",
+        "mail.path",
+    ]);
+    aether.ctl(&["down"]);
+    aether.down();
+    aether.up();
+    aether.wait_state("door.socket", "active", "");
+    aether.wait_state("web.service", "active", "running");
+    aether.wait_state("night.timer", "active", "waiting");
+    aether.wait_state("mail.path", "active", "waiting");
+    aether.wait_state("agents.target", "active", "");
+}
+
+#[test]
 fn now_starts_and_stops_too() {
     let aether = Aether::start();
     aether.unit("a.agent", AGENT);
