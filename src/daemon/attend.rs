@@ -119,7 +119,7 @@ impl Daemon {
                 failed: false,
                 // Not our child: the keeper knows how it ends, or the unit's own process alone.
                 adopted: true,
-                foreign: !process::is_our_sibling(pid),
+                foreign: true,
                 ended: None,
             },
         );

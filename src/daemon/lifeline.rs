@@ -269,12 +269,10 @@ impl Daemon {
         if process.ended.is_some() {
             return;
         }
-        let status = if process.foreign {
-            ExitStatus::Unseen
-        } else if process.adopted {
-            // Not our child: the keeper reaps it and writes the obituary, which ends it. Without a
-            // keeper nobody can say how it ended.
-            if self.keeper.is_some() {
+        let status = if process.adopted {
+            // Not our child. The keeper's obituary ends it, or its word that there is none; without
+            // a keeper nobody can say how it ended.
+            if self.ask_keeper(spawn) {
                 return;
             }
             ExitStatus::Unknown

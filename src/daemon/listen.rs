@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::daemon::users::{FIRST, LAST};
 use crate::daemon::{Daemon, Look, Occurrence};
-use crate::engine::event::{Event, ExitStatus};
+use crate::engine::event::{Event, ExitStatus, SpawnId};
 use crate::keeper::{LENGTH, Message, Obituary};
 use crate::name::UnitName;
 use crate::sys::cgroup::Group;
@@ -200,11 +200,34 @@ impl Daemon {
     /// Takes every obituary there is, and acknowledges them once the snapshots know.
     pub(super) fn read_obituaries(&mut self) {
         while let Some(message) = self.hear_keeper() {
-            if let Message::Obituary(obituary) = message {
-                self.take_obituary(obituary);
+            match message {
+                Message::Obituary(obituary) => self.take_obituary(obituary),
+                Message::Synced(token) => self.give_up(SpawnId(token)),
+                _ => {}
             }
         }
         self.acknowledge();
+    }
+
+    /// Has the keeper say when it has told of everybody who is dead by now; `false`: there is none.
+    pub(super) fn ask_keeper(&self, spawn: SpawnId) -> bool {
+        let question = Message::Sync(spawn.0).encode();
+        self.keeper.as_ref().is_some_and(|link| {
+            socket::send(link.as_fd(), &question, &[])
+                .inspect_err(|error| tracing::error!("the keeper cannot be asked: {error}"))
+                .is_ok()
+        })
+    }
+
+    /// There is no obituary of a process that has ended: its own parent has seen it, not we.
+    fn give_up(&mut self, spawn: SpawnId) {
+        let status = match self.processes.get(&spawn) {
+            Some(process) if process.ended.is_some() => return,
+            Some(process) if process.foreign => ExitStatus::Unseen,
+            Some(_) => ExitStatus::Unknown,
+            None => return,
+        };
+        self.end_process(spawn, status);
     }
 
     /// Reads obituaries until the keeper says that there are no more: who is gone then and has

@@ -130,9 +130,9 @@ struct Process {
     report: Option<Report>,
     /// The stage failed; its exit is not the program's.
     failed: bool,
-    /// A child of an earlier daemon: only the keeper knows how it ends.
+    /// Not a child of ours: only the keeper knows how it ends.
     adopted: bool,
-    /// A child of the unit's own: nobody tells us how it ends.
+    /// Born to a process of the unit, which may be the only one to learn how it ends.
     foreign: bool,
     /// It has ended; its output is still being read.
     ended: Option<ExitStatus>,

@@ -347,15 +347,6 @@ pub fn open_pidfd(pid: u32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Whether our own parent (the keeper, to which orphans fall) is the process's parent too; only
-/// then does anybody of ours learn how it ends.
-#[must_use]
-pub fn is_our_sibling(pid: u32) -> bool {
-    super::cgroup::Stat::read(pid).is_some_and(|stat| {
-        i32::try_from(stat.parent).is_ok_and(|parent| nix::unistd::getppid().as_raw() == parent)
-    })
-}
-
 /// When the process began, in clock ticks since boot: with the pid, a name that is never reused.
 ///
 /// # Errors

@@ -91,22 +91,18 @@ fn on_systemd() -> Outcome {
 }
 
 fn on_aether() -> Outcome {
-    let aether = Aether::start();
+    let mut aether = Aether::prepare();
+    // As in the guest, the cases' files are not those of the highest priority.
+    let place = |name: &str| aether.root.path().join(name).display().to_string();
+    let path = format!("{}:{}", place("local"), place("units"));
+    aether.variables.push(("AETHER_UNIT_PATH".to_owned(), path));
+    aether.up();
     let root = aether.root.path();
     let mut command = Command::new(directory().join("run"));
     aether.environment(&mut command);
     let path = std::env::var("PATH").unwrap();
     let output = command
         .env("PATH", format!("{}:{path}", root.join("bin").display()))
-        // As in the guest, the cases' files are not those of the highest priority.
-        .env(
-            "AETHER_UNIT_PATH",
-            format!(
-                "{}:{}",
-                root.join("local").display(),
-                root.join("units").display()
-            ),
-        )
         .args(["aether", "--jobs", "8", "--patience", "10", "--units"])
         .arg(root.join("units"))
         .arg("--scratch")

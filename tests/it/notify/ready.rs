@@ -144,3 +144,35 @@ def tell():
         }
     }
 }
+
+#[test]
+fn how_a_main_process_ended_is_known_once_its_parent_is_gone() {
+    let aether = Aether::start();
+    make_gate(&aether, "gate");
+    service(
+        &aether,
+        "m",
+        "Type=notify\nNotifyAccess=all",
+        "
+child = os.fork()
+if not child:
+    wait()
+# Its parent lives while it becomes the main process, and ends without having waited for it.
+notify(f'READY=1\\nMAINPID={child}')
+barrier()
+say('parent', os.getpid())
+gate('gate')
+",
+    );
+    aether.ctl(&["start", "m.service"]);
+    let parent = heard(&aether, "m.service", "parent", 1);
+    assert_ne!(parent, main_pid(&aether, "m.service").to_string());
+    open_gate(&aether, "gate");
+    aether.wait_line("m.service", |line| {
+        line.contains(&format!("{parent} exited with status 0"))
+    });
+    aether.ctl(&["kill", "-s", "KILL", "--whom", "main", "m.service"]);
+    let end = aether.wait_state("m.service", "failed", "");
+    assert_eq!(end.text("Result"), "signal");
+    assert_eq!(end.signed("ExecMainStatus"), Some(9));
+}
