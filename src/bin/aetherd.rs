@@ -1,4 +1,4 @@
-//! The supervisor, and, under the stage's name, the stage.
+//! The supervisor, and, under its name, the zygote of the stages.
 
 #![expect(clippy::disallowed_methods, reason = "a program reads its environment")]
 
@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     if std::env::args_os()
         .next()
         .and_then(|name| name.into_string().ok())
-        .is_some_and(|name| aether::stage::is_stage(&name))
+        .is_some_and(|name| aether::stage::is_zygote(&name))
     {
         return aether::stage::main();
     }

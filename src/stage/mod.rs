@@ -1,8 +1,8 @@
 //! The stage: what runs between the supervisor and the program, in the program's own process.
 //!
-//! A fresh, single-threaded process from the daemon's binary. It reads one plan from descriptor 0,
-//! does the plan's steps in order, says what the kernel enforces, and becomes the program; end of
-//! file on the socket is the good news. It decides nothing: [`crate::plan`] did. Read next:
+//! A copy of the zygote ([`crate::sys::clone`]), a small single-threaded process from the daemon's
+//! binary. It reads one plan from its socket, does the plan's steps in order, says what the kernel
+//! enforces, and becomes the program; end of file on the socket is the good news. It decides nothing: [`crate::plan`] did. Read next:
 //! `step`, one function per step; the other side is [`crate::sys::process`].
 
 #![expect(
@@ -25,20 +25,29 @@ use crate::sys::{descriptor, socket};
 /// The exit code when there was no usable plan: systemd's `EXIT_EXCEPTION`.
 pub const EXIT_PLAN: u8 = 255;
 
-/// Whether a process with this `argv[0]` is the stage.
+/// Whether a process with this `argv[0]` is the zygote, of which stages are copies.
 #[must_use]
-pub fn is_stage(argv0: &str) -> bool {
-    argv0.as_bytes() == crate::sys::clone::STAGE_NAME.to_bytes()
+pub fn is_zygote(argv0: &str) -> bool {
+    argv0 == crate::sys::clone::ZYGOTE_NAME
 }
 
-/// The stage's life. Comes back only when the program could not be started.
+/// The zygote's life, and in its copies the stage's. A stage comes back only when the program
+/// could not be started.
 ///
 /// Must be called before any thread exists.
 #[must_use]
 pub fn main() -> ExitCode {
-    let Ok(report) = descriptor::above(io::stdin().as_fd()) else {
+    let Ok(requests) = descriptor::above(io::stdin().as_fd()) else {
         return ExitCode::from(EXIT_PLAN);
     };
+    match crate::sys::clone::serve(requests) {
+        Ok(Some(socket)) => stage(&socket),
+        Ok(None) => ExitCode::SUCCESS,
+        Err(_nobody_to_tell) => ExitCode::FAILURE,
+    }
+}
+
+fn stage(report: &OwnedFd) -> ExitCode {
     let (failure, code) = match receive::plan(report.as_fd()) {
         Err(failure) => (failure, EXIT_PLAN),
         Ok((plan, fds)) => {
@@ -183,9 +192,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_stage_is_known_by_its_name_alone() {
-        assert!(is_stage("aether-stage"));
-        assert!(!is_stage("aetherd"));
-        assert!(!is_stage("/usr/bin/aether-stage"));
+    fn the_zygote_is_known_by_its_name_alone() {
+        assert!(is_zygote("aether-zygote"));
+        assert!(!is_zygote("aetherd"));
+        assert!(!is_zygote("/usr/bin/aether-zygote"));
     }
 }

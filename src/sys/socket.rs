@@ -28,6 +28,19 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     )?)
 }
 
+/// The same, of sockets that keep messages apart.
+///
+/// # Errors
+/// As socketpair(2).
+pub fn message_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )?)
+}
+
 /// Sends bytes with descriptors, without waiting. Returns how many bytes went.
 ///
 /// # Errors

@@ -727,6 +727,37 @@ fn a_stage_whose_daemon_died_ends() {
     assert_eq!(reap(&spawned.child), ExitStatus::Exited(255));
 }
 
+#[test]
+fn a_dead_zygote_is_replaced_and_a_living_one_serves_again() {
+    let image = image();
+    let start = |script: &str| {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let fds = [writer.as_fd(), writer.as_fd()];
+        let (child, socket) = process::start(&image, &plan(script), &fds, None).unwrap();
+        drop(writer);
+        let mut output = String::new();
+        reader.read_to_string(&mut output).unwrap();
+        drop(socket);
+        assert_eq!(reap(&child), ExitStatus::Exited(0));
+        output
+    };
+    assert_eq!(image.zygote(), None);
+    // The program's parent is the supervisor, not the zygote.
+    let own = std::process::id();
+    assert_eq!(start("echo $PPID"), format!("{own}\n"));
+    let first = image.zygote().unwrap();
+    assert_eq!(start("echo $PPID"), format!("{own}\n"));
+    assert_eq!(image.zygote(), Some(first));
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(first).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    assert_eq!(start("echo $PPID"), format!("{own}\n"));
+    assert_ne!(image.zygote(), Some(first));
+    // It ends with its image, and leaves no zombie.
+    let last = image.zygote().unwrap();
+    drop(image);
+    assert!(!Path::new(&format!("/proc/{last}")).exists());
+}
+
 /// Where an agent lives, owned by the test's user.
 fn places() -> (tempfile::TempDir, Assignment) {
     let place = tempfile::tempdir().unwrap();
