@@ -101,7 +101,7 @@ impl Daemon {
         if process::signal(pidfd.as_fd(), 0).is_err() {
             return Err(format!("process {pid} has ended"));
         }
-        if self.processes.values().any(|known| known.pid == pid) {
+        if self.processes.iter().any(|(_, known)| known.pid == pid) {
             return Err(format!("process {pid} is known already"));
         }
         let pidfd = Arc::new(pidfd);

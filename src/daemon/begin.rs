@@ -22,6 +22,7 @@ use crate::daemon::hands::{Hands, Workshop};
 use crate::daemon::journal::Journal;
 use crate::daemon::load::Library;
 use crate::daemon::output::Output;
+use crate::daemon::processes::Processes;
 use crate::daemon::sweep::Sweeper;
 use crate::daemon::{Daemon, Occurrence, snapshot};
 use crate::engine::Engine;
@@ -144,10 +145,11 @@ async fn live(places: Places, mut inherited: Inherited) -> Result<ExitCode, Stri
         agents: HashMap::new(),
         attending: super::attend::Attending::default(),
         stored: HashMap::new(),
-        processes: BTreeMap::new(),
+        processes: Processes::default(),
         timers: BTreeSet::new(),
         looks: HashMap::new(),
         alarm: Arc::new(Alarm::new().map_err(say("make a timer"))?),
+        armed: None,
         watch: Watch::new().map_err(say("watch cgroups"))?,
         watched: HashMap::new(),
         output,

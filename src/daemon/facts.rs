@@ -11,14 +11,23 @@ use crate::sys::cgroup::Group;
 use crate::sys::landlock;
 
 impl Daemon {
+    /// What there is to tell of a unit when somebody asks.
     pub(super) fn unit_facts(&self, name: &UnitName) -> UnitFacts {
+        let group = self.held.get(name).and_then(|held| held.group.as_ref());
+        let usage = group.map(Group::usage).unwrap_or_default();
+        UnitFacts {
+            memory_current: usage.memory,
+            tasks_current: usage.tasks,
+            cpu_usage: usage.cpu_nsec,
+            ..self.own_facts(name)
+        }
+    }
+
+    /// The same without what the kernel would have to be asked.
+    pub(super) fn own_facts(&self, name: &UnitName) -> UnitFacts {
         let held = self.held.get(name);
         let agent = self.agents.get(name);
         let view = self.engine.view(name);
-        let usage = held
-            .and_then(|held| held.group.as_ref())
-            .map(Group::usage)
-            .unwrap_or_default();
         let invocation_id = match (held, &view) {
             (Some(held), _) => held.invocation_id.clone(),
             (None, Some(view)) if view.invocation.0 > 0 => self.invocation_id(view.invocation),
@@ -51,9 +60,9 @@ impl Daemon {
                 .map(|group| group.path().to_owned())
                 .unwrap_or_default(),
             invocation_id,
-            memory_current: usage.memory,
-            tasks_current: usage.tasks,
-            cpu_usage: usage.cpu_nsec,
+            memory_current: None,
+            tasks_current: None,
+            cpu_usage: None,
             uid: held.and_then(|held| held.uid),
             session_id: agent
                 .and_then(|agent| agent.session.clone())

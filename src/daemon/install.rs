@@ -406,7 +406,7 @@ impl Daemon {
             affected.extend(names.filter_map(|name| name.to_str()?.parse::<UnitName>().ok()));
         }
         if !affected.is_empty() {
-            self.library.refresh();
+            self.library.refresh_all();
             self.library.file_states.clear();
             for name in affected {
                 let unit = self.library.resolve(&name);

@@ -193,7 +193,7 @@ impl Daemon {
     }
 
     pub(super) fn read_report(&mut self, spawn: SpawnId) {
-        let Some(process) = self.processes.get_mut(&spawn) else {
+        let Some(process) = self.processes.get_mut(spawn) else {
             return;
         };
         let unit = process.unit.clone();
@@ -263,7 +263,7 @@ impl Daemon {
         // What it said last is heard first: once it is reaped nobody can say who it was.
         self.read_notifications();
         self.read_report(spawn);
-        let Some(process) = self.processes.get(&spawn) else {
+        let Some(process) = self.processes.get(spawn) else {
             return;
         };
         if process.ended.is_some() {
@@ -291,7 +291,7 @@ impl Daemon {
 
     /// A process has ended like this: read the rest of its output before the engine hears of it.
     pub(super) fn end_process(&mut self, spawn: SpawnId, status: ExitStatus) {
-        let Some(process) = self.processes.get_mut(&spawn) else {
+        let Some(process) = self.processes.get_mut(spawn) else {
             return;
         };
         process.ended = Some(status);
@@ -304,12 +304,12 @@ impl Daemon {
     /// All output of a dead process has been handled: now its end is told.
     pub(super) fn conclude(&mut self, unit: &UnitName, token: u64) {
         let spawn = SpawnId(token);
-        let Some(process) = self.processes.get(&spawn) else {
+        let Some(process) = self.processes.get(spawn) else {
             return;
         };
         let Some(status) = process.ended else { return };
         let (failed, role, pid) = (process.failed, process.role, process.pid);
-        self.processes.remove(&spawn);
+        self.processes.remove(spawn);
         self.unstore_name(&format!("pid.{token}"));
         if !failed {
             let text = format!("{} {pid} {}", role_word(role), status_words(status));

@@ -71,7 +71,7 @@ impl Daemon {
     /// Reads the unit's cgroup.events and tells the engine what it waits for.
     pub(super) fn look_at_group(&mut self, unit: &UnitName) {
         self.count_oom(unit);
-        let busy = self.processes.values().any(|process| process.unit == *unit);
+        let busy = self.processes.of(unit).next().is_some();
         let Some(held) = self.held.get_mut(unit) else {
             return;
         };
@@ -221,7 +221,7 @@ impl Daemon {
 
     /// There is no obituary of a process that has ended: its own parent has seen it, not we.
     fn give_up(&mut self, spawn: SpawnId) {
-        let status = match self.processes.get(&spawn) {
+        let status = match self.processes.get(spawn) {
             Some(process) if process.ended.is_some() => return,
             Some(process) if process.foreign => ExitStatus::Unseen,
             Some(_) => ExitStatus::Unknown,
@@ -281,7 +281,7 @@ impl Daemon {
             .find(|(_, process)| {
                 process.adopted && is_of(&obituary, process.pid, process.start_time)
             })
-            .map(|(spawn, _)| *spawn);
+            .map(|(spawn, _)| spawn);
         if let Some(spawn) = found {
             self.end_process(spawn, status_of(obituary.status));
         } else if self.adopting {

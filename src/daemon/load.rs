@@ -12,7 +12,7 @@ use crate::engine::view::ActiveState;
 use crate::name::{UnitName, UnitType};
 use crate::place::Places;
 use crate::sys::cgroup::Kind;
-use crate::sys::unitfile::{self, list, read};
+use crate::sys::unitfile::{self, Stamps, list, read};
 use crate::unit::install::FileState;
 use crate::unit::names::Names;
 use crate::unit::search::{self, Found};
@@ -38,6 +38,8 @@ pub(super) struct Library {
     facts: SpecifierFacts,
     /// Which names there are, as of the last look at the directories.
     names: Names,
+    /// The directories at that look.
+    stamps: Stamps,
     /// Which units had a file at the last reload.
     reloaded: BTreeSet<UnitName>,
     /// Whether known units are enabled, as of the last reload or change of links.
@@ -59,6 +61,7 @@ impl Library {
     pub(super) fn new(places: &Places) -> Self {
         let directories = unitfile::directories(places);
         let mut library = Self {
+            stamps: Stamps::default(),
             names: unitfile::unit_names(&directories),
             reloaded: BTreeSet::new(),
             file_states: HashMap::new(),
@@ -72,8 +75,17 @@ impl Library {
         library
     }
 
-    /// Looks which names there are; once for everything that is loaded for one question.
+    /// Looks which names there are, where directories have changed; once for everything that is
+    /// loaded for one question.
     pub(super) fn refresh(&mut self) {
+        if !self.stamps.same(&Stamps::of(&self.directories)) {
+            self.refresh_all();
+        }
+    }
+
+    /// Looks which names there are, and where links lead.
+    pub(super) fn refresh_all(&mut self) {
+        self.stamps = Stamps::of(&self.directories);
         let names = unitfile::unit_names(&self.directories);
         if names != self.names {
             self.names = names;
@@ -414,7 +426,7 @@ impl Daemon {
 
     /// Reads every known unit's files again. What runs goes on with what it was started with.
     pub(super) fn reload(&mut self) -> Vec<Reloaded> {
-        self.library.refresh();
+        self.library.refresh_all();
         self.library.file_states.clear();
         let known: BTreeSet<UnitName> = self.engine.views().map(|view| view.name).collect();
         let mut all: Vec<Reloaded> = known

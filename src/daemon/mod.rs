@@ -16,7 +16,7 @@
     reason = "it performs what the engine decides: files, logs, clocks"
 )]
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -29,6 +29,7 @@ use crate::daemon::hands::{Done, Hands};
 use crate::daemon::journal::Journal;
 use crate::daemon::load::Library;
 use crate::daemon::output::{Heard, LogFiles, Output};
+use crate::daemon::processes::Processes;
 use crate::daemon::record::Stream;
 use crate::engine::Engine;
 use crate::engine::event::{
@@ -63,6 +64,7 @@ mod output;
 mod passed;
 mod perform;
 mod prepare;
+mod processes;
 mod record;
 mod recorder;
 mod snapshot;
@@ -201,11 +203,13 @@ struct Daemon {
     attending: attend::Attending,
     /// Descriptors that units left with us (`FDSTORE=1`), by name.
     stored: HashMap<UnitName, Vec<(String, OwnedFd)>>,
-    processes: BTreeMap<SpawnId, Process>,
+    processes: Processes,
     timers: BTreeSet<(u64, TimerId)>,
     /// Groups that are to be looked at again.
     looks: HashMap<UnitName, Look>,
     alarm: Arc<Alarm>,
+    /// When it rings.
+    armed: Option<u64>,
     watch: Watch,
     watched: HashMap<WatchId, UnitName>,
     output: Output,
@@ -294,8 +298,11 @@ impl Daemon {
         self.save_counters();
         let looks = self.looks.values().map(|look| look.at);
         let next = looks.chain(self.timers.first().map(|(at, _)| *at)).min();
-        if let Err(error) = self.alarm.set(next) {
-            tracing::error!("cannot set the alarm: {error}");
+        if next != self.armed {
+            match self.alarm.set(next) {
+                Ok(()) => self.armed = next,
+                Err(error) => tracing::error!("cannot set the alarm: {error}"),
+            }
         }
     }
 
@@ -355,6 +362,7 @@ impl Daemon {
 
     fn ring(&mut self) {
         self.alarm.clear();
+        self.armed = None;
         let now = clock::now().monotonic;
         while let Some((at, timer)) = self.timers.first().copied() {
             if at > now {

@@ -28,9 +28,9 @@ impl Daemon {
             // its number is nobody else's.
             Err(error) if error.kind() == std::io::ErrorKind::Unsupported => self
                 .processes
-                .values()
-                .find(|process| process.pid == pid && process.ended.is_none())
-                .map(|process| process.unit.clone()),
+                .iter()
+                .find(|(_, process)| process.pid == pid && process.ended.is_none())
+                .map(|(_, process)| process.unit.clone()),
             Err(_) => None,
         };
         // In this order: the number is its own now, so it was when its cgroup was read.
@@ -45,10 +45,8 @@ impl Daemon {
             .and_then(|unit| unit.service.as_ref())
             .map_or(NotifyAccess::None, |service| service.notify_access);
         let is = |main_only: bool| {
-            self.processes.values().any(|process| {
-                process.pid == pid
-                    && process.unit == *unit
-                    && (!main_only || matches!(process.role, Role::Main(_)))
+            self.processes.of(unit).any(|(_, process)| {
+                process.pid == pid && (!main_only || matches!(process.role, Role::Main(_)))
             })
         };
         match access {

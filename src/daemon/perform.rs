@@ -114,7 +114,8 @@ impl Daemon {
                 self.record(unit, "state", data);
             }
         }
-        let facts = self.unit_facts(unit);
+        // Nobody is told of usage by a signal (`EmitsChangedSignal` false).
+        let facts = self.own_facts(unit);
         self.publish(Signal::Changed(Box::new(facts)));
     }
 
@@ -131,20 +132,6 @@ impl Daemon {
         invocation: Invocation,
         resume: bool,
     ) {
-        // What is about to be done must be known to a daemon that comes after a sudden death: it
-        // would take an agent that no snapshot names for a stranger.
-        if let Err(error) = self.save_for_start(unit) {
-            let failure = Failure {
-                step: "snapshot".to_owned(),
-                errno: error.raw_os_error().unwrap_or(0),
-                detail: format!(
-                    "cannot write it to {}: {error}",
-                    self.places.snapshots().display()
-                ),
-                help: Some("free some room there, and start it again".to_owned()),
-            };
-            return self.fail_spawn(unit.clone(), spawn, failure);
-        }
         let Some(definition) = self.engine.definition(unit).cloned() else {
             return;
         };
@@ -224,6 +211,23 @@ impl Daemon {
             grouped: held.group.is_some(),
             killed: held.killed,
         };
+        // What is about to be done must be known to a daemon that comes after a sudden death: it
+        // would take an agent that no snapshot names for a stranger.
+        if let Err(error) = self.save_for_start(unit) {
+            let failure = Failure {
+                step: "snapshot".to_owned(),
+                errno: error.raw_os_error().unwrap_or(0),
+                detail: format!(
+                    "cannot write it to {}: {error}",
+                    self.places.snapshots().display()
+                ),
+                help: Some("free some room there, and start it again".to_owned()),
+            };
+            if let Some(held) = self.held.get_mut(unit) {
+                held.starting = held.starting.saturating_sub(1);
+            }
+            return self.fail_spawn(unit.clone(), spawn, failure);
+        }
         self.hands.order(Order::Start(Box::new(start)));
     }
 
@@ -289,8 +293,9 @@ impl Daemon {
                 .map_err(|error| error.to_string()),
             (Whom::All, None) | (Whom::Main | Whom::Control, _) => self
                 .processes
-                .values()
-                .filter(|process| process.unit == *unit && process.ended.is_none())
+                .of(unit)
+                .map(|(_, process)| process)
+                .filter(|process| process.ended.is_none())
                 .filter(|process| {
                     let main = matches!(process.role, Role::Main(_));
                     match whom {

@@ -4,7 +4,8 @@
 //! that a sudden death leaves the old or the new state. Nothing here is a record of the past: that
 //! is the event log's.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::path::Path;
 
@@ -64,27 +65,29 @@ pub(super) struct Saved {
     reserved: Option<Counters>,
     /// Units whose definition could not be written.
     undefined: BTreeSet<UnitName>,
+    /// Of each unit's file, a hash of what is in it: what has not changed is not written again.
+    written: HashMap<UnitName, u64>,
+    hasher: RandomState,
 }
 
 impl Daemon {
     /// Writes the unit's file; that it cannot is said, and the old one stays.
-    pub(super) fn save(&self, unit: &UnitName) {
+    pub(super) fn save(&mut self, unit: &UnitName) {
         if let Err(error) = self.try_save(unit) {
             tracing::error!("{unit}: its snapshot cannot be written: {error}");
         }
     }
 
     /// Writes the unit's file.
-    fn try_save(&self, unit: &UnitName) -> io::Result<()> {
+    fn try_save(&mut self, unit: &UnitName) -> io::Result<()> {
         let Some(state) = self.engine.snapshot(unit) else {
             return Ok(());
         };
         let processes = self
             .processes
-            .iter()
-            .filter(|(_, process)| process.unit == *unit)
+            .of(unit)
             .map(|(spawn, process)| KeptProcess {
-                spawn: *spawn,
+                spawn,
                 role: process.role,
                 pid: process.pid,
                 start_time: process.start_time,
@@ -108,7 +111,15 @@ impl Daemon {
             processes,
             held,
         };
-        write_json(&self.places.snapshots().join(unit.as_str()), &kept)
+        let bytes = serde_json::to_vec(&kept)?;
+        let hash = self.saved.hasher.hash_one(&bytes);
+        if self.saved.written.get(unit) == Some(&hash) {
+            return Ok(());
+        }
+        self.saved.written.remove(unit);
+        write_whole(&self.places.snapshots().join(unit.as_str()), &bytes)?;
+        self.saved.written.insert(unit.clone(), hash);
+        Ok(())
     }
 
     /// Writes the unit's definition, as the engine has it: what runs keeps it over a restart.
@@ -142,6 +153,7 @@ impl Daemon {
     /// The unit is forgotten.
     pub(super) fn drop_snapshot(&mut self, unit: &UnitName) {
         self.saved.undefined.remove(unit);
+        self.saved.written.remove(unit);
         let path = self.places.snapshots();
         let _ = std::fs::remove_file(path.join(unit.as_str()));
         let _ = std::fs::remove_file(path.join(format!("{unit}.definition")));

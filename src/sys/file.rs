@@ -150,15 +150,16 @@ pub fn write_beneath(
 pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
-    match std::fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&new)?;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    let mut file = match options.open(&new) {
+        // Left by a death in the middle.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            std::fs::remove_file(&new)?;
+            options.open(&new)?
+        }
+        other => other?,
+    };
     file.write_all(content)?;
     std::fs::rename(&new, path)
 }

@@ -5,13 +5,14 @@
 
 use std::fs;
 use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::name::UnitName;
 use crate::place::Places;
 use crate::unit::SpecifierFacts;
 use crate::unit::install::{ENDINGS, Role, Tree};
-use crate::unit::names::{Directory, Entry, Names};
+use crate::unit::names::{BESIDE, Directory, Entry, Names};
 use crate::unit::search::Content;
 use crate::unit::syntax::MAX_FILE;
 
@@ -33,35 +34,93 @@ pub fn directories(places: &Places) -> Vec<PathBuf> {
 pub fn unit_names(directories: &[PathBuf]) -> Names {
     let directories: Vec<Directory> = directories
         .iter()
-        .map(|path| Directory {
-            path: path.clone(),
-            real: fs::canonicalize(path).unwrap_or_else(|_| path.clone()),
-            entries: entries(path),
+        .map(|path| {
+            let mut directory = Directory {
+                path: path.clone(),
+                real: fs::canonicalize(path).unwrap_or_else(|_| path.clone()),
+                entries: vec![],
+                beside: vec![],
+            };
+            fill(&mut directory);
+            directory
         })
         .collect();
     Names::new(&directories)
 }
 
-fn entries(directory: &Path) -> Vec<(UnitName, Entry)> {
-    let Ok(entries) = fs::read_dir(directory) else {
-        return vec![];
+fn fill(directory: &mut Directory) {
+    let Ok(entries) = fs::read_dir(&directory.path) else {
+        return;
     };
-    entries
-        .filter_map(|entry| {
-            let entry = entry.ok()?;
-            let name = entry.file_name().to_str()?.parse().ok()?;
-            let kind = entry.file_type().ok()?;
-            if kind.is_dir() {
-                return None;
+    for entry in entries.filter_map(Result::ok) {
+        let Ok(file) = entry.file_name().into_string() else {
+            continue;
+        };
+        let ending = file.rsplit_once('.').map_or("", |(_, ending)| ending);
+        if BESIDE.contains(&ending) {
+            directory.beside.push(file);
+            continue;
+        }
+        let (Ok(name), Ok(kind)) = (file.parse(), entry.file_type()) else {
+            continue;
+        };
+        if kind.is_dir() {
+            continue;
+        }
+        let target = kind.is_symlink().then(|| lead(&entry.path())).flatten();
+        let entry = match target {
+            Some(to) if to != Path::new("/dev/null") => Entry::Link(to),
+            _ => Entry::File,
+        };
+        directory.entries.push((name, entry));
+    }
+}
+
+/// What directories were like when they were read, to know cheaply whether they have changed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Stamps(Vec<Stamp>);
+
+#[derive(Debug, PartialEq, Eq)]
+enum Stamp {
+    Missing,
+    /// Device, inode, and time of the last change.
+    Since(u64, u64, i64),
+    /// It has just changed and cannot be told from what it is after the next change; or it cannot
+    /// be asked.
+    Unsure,
+}
+
+/// A kernel before 6.13 counts in its ticks: what changes twice within one bears the same time.
+const TICK: i64 = 20_000_000;
+
+impl Stamps {
+    /// How the directories are now. Take it before reading them.
+    #[must_use]
+    pub fn of(directories: &[PathBuf]) -> Self {
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
+        let now = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
+        let stamp = |path: &PathBuf| match fs::metadata(path) {
+            Ok(found) => {
+                let seconds = found.ctime().saturating_mul(1_000_000_000);
+                let at = seconds.saturating_add(found.ctime_nsec());
+                match now.saturating_sub(at) > TICK {
+                    true => Stamp::Since(found.dev(), found.ino(), at),
+                    false => Stamp::Unsure,
+                }
             }
-            let target = kind.is_symlink().then(|| lead(&entry.path())).flatten();
-            let entry = match target {
-                Some(to) if to != Path::new("/dev/null") => Entry::Link(to),
-                _ => Entry::File,
-            };
-            Some((name, entry))
-        })
-        .collect()
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Stamp::Missing,
+            Err(_) => Stamp::Unsure,
+        };
+        Self(directories.iter().map(stamp).collect())
+    }
+
+    /// Whether nothing was added or removed between the two. Where links lead is not asked.
+    #[must_use]
+    pub fn same(&self, now: &Self) -> bool {
+        self == now && !self.0.contains(&Stamp::Unsure)
+    }
 }
 
 /// Where a link leads in the end; of one that leads to nothing, where it says.
@@ -300,6 +359,35 @@ mod tests {
     fn the_memory_is_counted_in_bytes() {
         assert_eq!(memory("MemTotal:       16 kB\nMemFree: 1 kB\n"), 16_384);
         assert_eq!(memory(""), 0);
+    }
+
+    #[test]
+    fn directories_are_the_same_until_something_comes_or_goes() {
+        let place = tempfile::tempdir().unwrap();
+        let old = |path: &Path| {
+            // As if it had not just been made.
+            let stamps = Stamps::of(&[path.to_owned()]);
+            assert!(!stamps.same(&stamps), "too young to be sure");
+            let mut stamps = stamps;
+            while !stamps.same(&Stamps::of(&[path.to_owned()])) {
+                std::thread::yield_now();
+                stamps = Stamps::of(&[path.to_owned()]);
+            }
+            stamps
+        };
+        let all = [place.path().to_owned()];
+        let before = old(place.path());
+        assert!(before.same(&Stamps::of(&all)));
+        fs::write(place.path().join("a.service"), "").unwrap();
+        assert!(!before.same(&Stamps::of(&all)));
+        let before = old(place.path());
+        fs::remove_file(place.path().join("a.service")).unwrap();
+        assert!(!before.same(&Stamps::of(&all)));
+        let missing = [place.path().join("none")];
+        let before = Stamps::of(&missing);
+        assert!(before.same(&Stamps::of(&missing)));
+        fs::create_dir(&missing[0]).unwrap();
+        assert!(!before.same(&Stamps::of(&missing)));
     }
 
     #[test]

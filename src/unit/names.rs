@@ -4,7 +4,7 @@
 //! `a.service` within the unit directories makes `b.service` another name of `a.service`; a link
 //! that leaves them is a file like any other. Read next: [`super::search`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::name::{UnitName, UnitType};
@@ -30,12 +30,19 @@ pub struct Directory {
     pub real: PathBuf,
     /// Its entries.
     pub entries: Vec<(UnitName, Entry)>,
+    /// What may be directories of drop-ins and links in it: `web.service.d`, `web.service.wants`.
+    pub beside: Vec<String>,
 }
+
+/// Endings of [`Directory::beside`].
+pub const BESIDE: [&str; 4] = ["d", "wants", "requires", "upholds"];
 
 /// Every name that has a file or link in the unit directories.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Names {
     paths: Vec<PathBuf>,
+    /// Directories of drop-ins and links.
+    beside: BTreeSet<PathBuf>,
     /// A name with a file of its own has no target.
     known: BTreeMap<UnitName, Option<UnitName>>,
 }
@@ -63,7 +70,26 @@ impl Names {
             .iter()
             .map(|directory| directory.path.clone())
             .collect();
-        Self { paths, known }
+        let beside = directories
+            .iter()
+            .flat_map(|directory| {
+                directory
+                    .beside
+                    .iter()
+                    .map(|name| directory.path.join(name))
+            })
+            .collect();
+        Self {
+            paths,
+            beside,
+            known,
+        }
+    }
+
+    /// Whether there may be such a directory of drop-ins or links.
+    #[must_use]
+    pub fn is_beside(&self, directory: &Path) -> bool {
+        self.beside.contains(directory)
     }
 
     /// The directories, highest priority first.
@@ -193,6 +219,7 @@ mod tests {
         let directories = ["/etc/u", "/usr/u"].map(|path| Directory {
             path: path.into(),
             real: path.into(),
+            beside: vec![],
             entries: files
                 .iter()
                 .filter_map(|line| {

@@ -184,6 +184,11 @@ pub fn find(
         return Found::Missing;
     }
     let all = names.of(&name);
+    // Few of the directories that could be there are.
+    let mut list = |directory: &Path| match names.is_beside(directory) {
+        true => list(directory),
+        false => vec![],
+    };
     let drop_ins = drop_ins(&all, directories, &mut list);
     if let Some(path) = drop_ins.get(MAX_DROP_INS) {
         return Found::Unreadable(path.clone());

@@ -10,6 +10,13 @@ fn search(unit: &str, files: &[(&str, &str)]) -> Found {
     let directories = ["/etc/u", "/usr/u"].map(|path| Directory {
         path: path.into(),
         real: path.into(),
+        beside: files
+            .iter()
+            .filter_map(|(file, _)| {
+                let file = file.strip_prefix(path)?.strip_prefix('/')?;
+                Some(file.split_once('/')?.0.to_owned())
+            })
+            .collect(),
         entries: files
             .iter()
             .filter_map(|(file, text)| {
