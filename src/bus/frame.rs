@@ -1,14 +1,14 @@
 //! Bounded reading: the socket zbus reads from, which ends a connection before it can cost much.
 //!
 //! zbus itself takes messages of 128 MiB and a greeting of any length, and its reader panics on a
-//! greeting line that is a bare line feed. All bytes pass through here first. No descriptor is
-//! received: the contract has no argument of that type, and a plain read drops what came along.
-//! Only the hub is sent any.
+//! greeting line that is a bare line feed. All bytes pass through here first. No descriptor goes
+//! through: the contract has no argument of that type, and what came along is closed. Only the hub
+//! is sent any.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use zbus::connection::socket::{ReadHalf, Socket, Split, WriteHalf};
@@ -147,7 +147,12 @@ pub(crate) struct Reader {
 #[async_trait]
 impl ReadHalf for Reader {
     async fn recvmsg(&mut self, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
-        let read = self.stream.read(buffer).await?;
+        let stream: &UnixStream = self.stream.as_ref();
+        let read = stream
+            .async_io(Interest::READABLE, || {
+                socket::receive_bytes(stream.as_fd(), buffer)
+            })
+            .await?;
         let bytes = buffer.get(..read).unwrap_or_default();
         self.meter
             .pass(bytes)
@@ -162,6 +167,13 @@ impl ReadHalf for Reader {
 
     async fn peer_credentials(&mut self) -> io::Result<ConnectionCredentials> {
         Ok(ConnectionCredentials::default().set_unix_user_id(self.uid))
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let stream: &UnixStream = self.stream.as_ref();
+        socket::hang_up(stream.as_fd());
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
 use std::num::NonZeroUsize;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
@@ -27,6 +28,7 @@ use crate::bus::failure::Failure;
 use crate::bus::frame::Metered;
 use crate::bus::publish::{Publisher, Subscription};
 use crate::name::UnitName;
+use crate::sys::socket;
 
 /// How much clients may take.
 #[derive(Debug, Clone, Copy)]
@@ -103,11 +105,10 @@ async fn accept(
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let Ok(caller) = identify(&stream) else {
-            continue;
-        };
-        if let Some(place) = Place::take(door, &caller) {
-            tokio::spawn(converse(stream, caller, place));
+        let caller = identify(&stream).ok();
+        match caller.and_then(|caller| Some((Place::take(door, &caller)?, caller))) {
+            Some((place, caller)) => drop(tokio::spawn(converse(stream, caller, place))),
+            None => socket::hang_up(stream.as_fd()),
         }
     }
 }

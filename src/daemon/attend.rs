@@ -19,7 +19,7 @@ use crate::engine::event::{Event, Role, Source, SpawnId};
 use crate::name::{UnitName, UnitType};
 use crate::plan::Failure;
 use crate::sys::paths::PathWatch;
-use crate::sys::{clock, listen, process, ready, zone};
+use crate::sys::{clock, closing, listen, process, ready, zone};
 use crate::unit::{Condition, PathCondition};
 
 /// What is open and waited for, by unit.
@@ -373,7 +373,7 @@ impl Daemon {
                 });
             }
             Err(reason) => {
-                drop(connection);
+                closing::close([connection]);
                 self.say(unit, &format!("a connection is refused: {reason}"));
                 self.await_trigger(unit);
             }
@@ -463,11 +463,12 @@ impl Daemon {
         }
         self.attending.pid_files.remove(unit);
         self.attending.paths.remove(unit);
-        self.attending.connections.remove(unit);
+        closing::close(self.attending.connections.remove(unit));
         if let Some(sockets) = self.attending.sockets.remove(unit) {
             for index in 0..sockets.len() {
                 self.unstore_name(&format!("listen-{index}.{unit}"));
             }
+            closing::close(sockets);
             if let Some(definition) = self.engine.definition(unit)
                 && definition
                     .socket

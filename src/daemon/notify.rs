@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::daemon::{Daemon, Occurrence};
 use crate::engine::event::{Event, Notice, Role};
 use crate::name::UnitName;
-use crate::sys::{clock, notify};
+use crate::sys::{clock, closing, notify};
 use crate::unit::NotifyAccess;
 
 /// Notifications read before others have their turn.
@@ -66,11 +66,13 @@ impl Daemon {
         for _ in 0..NOTIFICATIONS {
             match notify::receive(self.notify.as_fd()) {
                 Ok(Some(told)) => {
-                    if let Some(unit) = self.unit_of_sender(&told.sender) {
-                        said.entry(unit)
-                            .or_default()
-                            .hear(&told.text, told.descriptors);
-                    }
+                    let Some(unit) = self.unit_of_sender(&told.sender) else {
+                        closing::close(told.descriptors);
+                        continue;
+                    };
+                    said.entry(unit)
+                        .or_default()
+                        .hear(&told.text, told.descriptors);
                 }
                 Ok(None) => {
                     more = false;
@@ -99,7 +101,7 @@ impl Daemon {
             }
             // What nobody takes is closed now, after all that was said before it: the peer of
             // BARRIER=1 waits for that.
-            drop(said.rest);
+            closing::close(said.rest);
         }
         if more {
             // Let others have their turn first.

@@ -7,6 +7,7 @@ use crate::daemon::Daemon;
 use crate::engine::event::{ExitStatus, Role};
 use crate::engine::view::{ActiveState, Outcome};
 use crate::name::{UnitName, UnitType};
+use crate::sys::closing;
 use crate::sys::process::signal_name;
 use crate::unit::Preserve;
 
@@ -22,37 +23,44 @@ impl Daemon {
             .and_then(|unit| unit.service.as_ref())
             .map_or(0, |service| service.fd_store_max as usize);
         let stored = self.stored.entry(unit.clone()).or_default();
-        let room = most.saturating_sub(stored.len());
-        let beyond = descriptors.len().saturating_sub(room);
-        let taken = descriptors.into_iter().take(room);
+        let before = stored.len();
+        let mut descriptors = descriptors.into_iter();
+        let taken = descriptors.by_ref().take(most.saturating_sub(before));
         stored.extend(taken.map(|descriptor| (name.to_owned(), descriptor)));
-        if beyond > 0 {
+        if descriptors.len() > 0 {
+            closing::close(descriptors);
             let text = format!(
                 "left a descriptor named {name}, which is closed: FileDescriptorStoreMax={most}"
             );
             self.say(unit, &text);
         }
-        self.keep_stored(unit);
+        self.keep_stored(unit, before);
     }
 
     /// Descriptors of that name are not needed any more.
     pub(super) fn discard_for(&mut self, unit: &UnitName, name: &str) {
-        let Some(old) = self.stored.remove(unit) else {
+        let found = self.stored.get(unit).and_then(|stored| {
+            let first = stored.iter().position(|(other, _)| other == name)?;
+            Some((first, stored))
+        });
+        let Some((first, stored)) = found else {
             return;
         };
-        for (index, (name, _)) in old.iter().enumerate() {
+        for (index, (name, _)) in stored.iter().enumerate().skip(first) {
             self.unstore_name(&format!("{PREFIX}{unit}/{index}/{name}"));
         }
-        let rest = old.into_iter().filter(|(other, _)| other != name);
-        self.stored.insert(unit.clone(), rest.collect());
-        self.keep_stored(unit);
+        let old = self.stored.remove(unit).unwrap_or_default();
+        let (gone, rest): (Vec<_>, Vec<_>) = old.into_iter().partition(|(other, _)| other == name);
+        closing::close(gone.into_iter().map(|(_, descriptor)| descriptor));
+        self.stored.insert(unit.clone(), rest);
+        self.keep_stored(unit, first);
     }
 
-    /// Leaves what a unit has stored with whoever keeps ours, under numbered names.
-    fn keep_stored(&self, unit: &UnitName) {
-        // The whole is small, and changes seldom.
+    /// Leaves what a unit has stored, from this one on, with whoever keeps ours, under numbered
+    /// names.
+    fn keep_stored(&self, unit: &UnitName, from: usize) {
         let stored = self.stored.get(unit).map_or(&[][..], Vec::as_slice);
-        for (index, (name, fd)) in stored.iter().enumerate() {
+        for (index, (name, fd)) in stored.iter().enumerate().skip(from) {
             let text = format!("{PREFIX}{unit}/{index}/{name}");
             self.unstore_name(&text);
             self.store(&text, fd.as_fd());
@@ -83,9 +91,11 @@ impl Daemon {
 
     /// Closes all that a unit has stored.
     pub(super) fn drop_stored(&mut self, unit: &UnitName) {
-        for (index, (name, _)) in self.stored.remove(unit).into_iter().flatten().enumerate() {
+        let stored = self.stored.remove(unit).unwrap_or_default();
+        for (index, (name, _)) in stored.iter().enumerate() {
             self.unstore_name(&format!("{PREFIX}{unit}/{index}/{name}"));
         }
+        closing::close(stored.into_iter().map(|(_, descriptor)| descriptor));
     }
 
     /// Takes back what units stored with an earlier daemon; the others are left in `inherited`.

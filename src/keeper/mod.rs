@@ -1,7 +1,8 @@
 //! The keeper: the process above the daemon, which must not die.
 //!
 //! It spawns aetherd and respawns it, reaps every orphan, keeps descriptors (the sd_notify
-//! protocol, [`crate::sys::fdstore`]) and obituaries. It is single-threaded, waits in one poll, and
+//! protocol, [`crate::sys::fdstore`]) and obituaries. It is single-threaded (only what
+//! units stored is closed elsewhere, see [`crate::sys::closing`]), waits in one poll, and
 //! wakes for nothing but events. It knows no units: what an obituary or a descriptor means is the
 //! daemon's business.
 //!

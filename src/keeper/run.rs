@@ -24,6 +24,7 @@ use super::obituaries::{self, Obituaries};
 use super::store::Store;
 use super::{LENGTH, Message, RESTART_CODE, SOCKET_NAME};
 use crate::sys::cgroup::Stat;
+use crate::sys::closing;
 use crate::sys::fdstore::{self, Door};
 use crate::sys::reaper;
 
@@ -357,21 +358,21 @@ impl Keeper {
     fn take(&mut self, received: fdstore::Received) {
         let Some(daemon) = &mut self.daemon else {
             warn!("message from pid {} refused: no daemon runs", received.pid);
-            return;
+            return closing::close(received.fds);
         };
         if received.pid != daemon.pid {
             warn!(
                 "message from pid {} refused: it is not aetherd",
                 received.pid
             );
-            return;
+            return closing::close(received.fds);
         }
         if received.cut {
             error!(
                 "message from aetherd dropped: it was too long, or {} descriptors are too many now",
                 received.fds.len()
             );
-            return;
+            return closing::close(received.fds);
         }
         let message = fdstore::Message::parse(&received.text);
         if message.ready && !daemon.ready {

@@ -5,6 +5,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
+use crate::sys::closing;
 use crate::sys::fdstore::{MAX_NAMES, valid_name};
 
 /// Most descriptors kept.
@@ -30,15 +31,17 @@ pub(super) struct Store {
 impl Store {
     /// Keeps all of them or none.
     pub(super) fn keep(&mut self, name: &str, fds: Vec<OwnedFd>) -> Result<(), Refusal> {
-        if !valid_name(name) {
-            return Err(Refusal::Name);
-        }
-        if self.kept.len() + fds.len() > LIMIT {
-            return Err(Refusal::Full);
-        }
         let names = self.names + fds.len() * (name.len() + 1);
-        if names > MAX_NAMES {
-            return Err(Refusal::Names);
+        let refusal = if !valid_name(name) {
+            Some(Refusal::Name)
+        } else if self.kept.len() + fds.len() > LIMIT {
+            Some(Refusal::Full)
+        } else {
+            (names > MAX_NAMES).then_some(Refusal::Names)
+        };
+        if let Some(refusal) = refusal {
+            closing::close(fds);
+            return Err(refusal);
         }
         self.names = names;
         self.kept
@@ -48,7 +51,9 @@ impl Store {
 
     /// Closes all of this name.
     pub(super) fn discard(&mut self, name: &str) {
-        self.kept.retain(|(kept, _)| kept != name);
+        let gone = self.kept.extract_if(.., |(kept, _)| kept == name);
+        // Units store what they like.
+        closing::close(gone.map(|(_, descriptor)| descriptor));
         self.names = self.kept.iter().map(|(name, _)| name.len() + 1).sum();
     }
 

@@ -22,6 +22,7 @@ use nix::sys::socket::{
 };
 use nix::sys::stat::SFlag;
 
+use super::closing;
 use super::file::Owner;
 use super::user;
 use crate::unit::{SocketKind, SocketUnit};
@@ -372,7 +373,7 @@ pub fn flush(fd: impl AsFd) -> io::Result<()> {
         let taken = match listens {
             Ok(true) => match take(fd) {
                 Ok(connection) => {
-                    drop(connection);
+                    closing::close([connection]);
                     Ok(1)
                 }
                 Err(error) => {

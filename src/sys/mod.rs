@@ -3,7 +3,7 @@
 //! Each file owns one thing of the kernel and says what it refuses to do. `clone` and `process`
 //! start and watch processes; `descriptor`, `identity`, `limits`, `capability` and `landlock` are
 //! what the stage's steps are made of; `cgroup` and `watch` are the groups; `pipe`, `poll`,
-//! `socket`, `fdstore` and `peer` are how processes talk. `condition`, `listen` and `paths` look,
+//! `socket`, `fdstore` and `peer` are how processes talk, and `closing` how they part. `condition`, `listen` and `paths` look,
 //! listen and wait for units. Nothing here decides: plans do ([`crate::plan`]).
 
 #![expect(
@@ -15,6 +15,7 @@ pub mod capability;
 pub mod cgroup;
 pub mod clock;
 pub mod clone;
+pub mod closing;
 pub mod condition;
 pub mod descriptor;
 pub mod fdstore;

@@ -8,12 +8,16 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
-    sendmsg, socketpair,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, Shutdown, SockFlag, SockType,
+    recvmsg, sendmsg, shutdown, socketpair,
 };
+
+use super::closing;
 
 /// Most descriptors in one message; a plan needs four at most.
 pub const MAX_DESCRIPTORS: usize = 16;
+/// As many as a stranger can send in one message (the kernel's `SCM_MAX_FD`).
+const ALL_DESCRIPTORS: usize = 253;
 
 /// A connected pair of stream sockets, both close-on-exec.
 ///
@@ -76,22 +80,59 @@ pub fn wait_readable(socket: BorrowedFd<'_>, milliseconds: u16) -> io::Result<bo
 ///
 /// # Errors
 /// As recvmsg(2); a message whose descriptors did not all arrive is an error.
-#[expect(
-    unsafe_code,
-    reason = "received descriptors are plain numbers until they are owned"
-)]
 pub fn receive(
     socket: BorrowedFd<'_>,
     bytes: &mut [u8],
     fds: &mut Vec<OwnedFd>,
 ) -> io::Result<usize> {
     let mut space = nix::cmsg_space!([RawFd; MAX_DESCRIPTORS]);
+    receive_into(socket, bytes, fds, &mut space, MsgFlags::empty())
+}
+
+/// Receives bytes from a stranger, without waiting. Descriptors that come along are not wanted;
+/// read(2) would close them then and there, for however long that takes. 0 is the end.
+///
+/// # Errors
+/// As recvmsg(2).
+pub fn receive_bytes(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<usize> {
+    let mut space = nix::cmsg_space!([RawFd; ALL_DESCRIPTORS]);
+    let mut unwanted = vec![];
+    let received = receive_into(
+        socket,
+        bytes,
+        &mut unwanted,
+        &mut space,
+        MsgFlags::MSG_DONTWAIT,
+    );
+    closing::close(unwanted);
+    received
+}
+
+/// Hears nothing more from a stranger, so that closing the connection closes no descriptor that is
+/// still on its way.
+pub fn hang_up(socket: BorrowedFd<'_>) {
+    let _ = shutdown(socket.as_raw_fd(), Shutdown::Read);
+    let mut bytes = [0; 4096];
+    while receive_bytes(socket, &mut bytes).is_ok_and(|count| count > 0) {}
+}
+
+#[expect(
+    unsafe_code,
+    reason = "received descriptors are plain numbers until they are owned"
+)]
+fn receive_into(
+    socket: BorrowedFd<'_>,
+    bytes: &mut [u8],
+    fds: &mut Vec<OwnedFd>,
+    space: &mut [u8],
+    flags: MsgFlags,
+) -> io::Result<usize> {
     let mut slices = [IoSliceMut::new(bytes)];
     let message = recvmsg::<()>(
         socket.as_raw_fd(),
         &mut slices,
-        Some(&mut space),
-        MsgFlags::MSG_CMSG_CLOEXEC,
+        Some(space),
+        MsgFlags::MSG_CMSG_CLOEXEC | flags,
     )?;
     for control in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(raw) = control {
@@ -135,6 +176,25 @@ mod tests {
         assert_eq!(text, "through");
         drop(a);
         assert_eq!(receive(b.as_fd(), &mut bytes, &mut fds).unwrap(), 0);
+    }
+
+    #[test]
+    fn what_a_stranger_sends_along_is_not_waited_for() {
+        let began = std::time::Instant::now();
+        let (a, b) = pair().unwrap();
+        let mut peers = vec![];
+        for _ in 0..3 {
+            let (slow, peer) = closing::slow_to_close();
+            send(a.as_fd(), b"x", &[slow.as_fd()]).unwrap();
+            peers.push(peer);
+            closing::close([slow]);
+        }
+        let mut bytes = [0; 8];
+        assert_eq!(receive_bytes(b.as_fd(), &mut bytes).unwrap(), 1);
+        hang_up(b.as_fd());
+        assert!(send(a.as_fd(), b"x", &[]).is_err());
+        drop(b);
+        assert!(began.elapsed() < std::time::Duration::from_secs(30));
     }
 
     #[test]

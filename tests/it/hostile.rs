@@ -148,3 +148,66 @@ fn temporary_files_are_not_where_the_snapshots_are_and_go_with_the_unit() {
     assert!(run.join("snapshot").is_dir());
     assert!(state.join("unit/t.agent/home").is_dir());
 }
+
+/// Sends a descriptor whose last close takes as long as its sender said, to the socket for
+/// notifications and to the control socket, and has no copy of it any more.
+const SLOW: &str = "
+import socket, struct, sys
+
+def slow():
+    door = socket.create_server(('127.0.0.1', 0))
+    one = socket.create_connection(door.getsockname())
+    peer, _ = door.accept()
+    one.setblocking(False)
+    try:
+        while True:
+            one.send(bytes(65536))
+    except BlockingIOError:
+        pass
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 40))
+    return one, peer
+
+peers = []
+def send(line, text):
+    one, peer = slow()
+    peers.append(peer)
+    socket.send_fds(line, [text], [one.fileno()])
+    one.close()
+
+notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+notify.connect(sys.argv[1] + '/notify')
+send(notify, b'BARRIER=1')
+bus = socket.socket(socket.AF_UNIX)
+bus.connect(sys.argv[1] + '/private')
+send(bus, b'\\0')
+bus.sendall(b'no greeting\\r\\n')
+send(bus, b'x')
+bus.close()
+print('sent', flush=True)
+sys.stdin.read()
+";
+
+#[test]
+fn descriptors_that_are_slow_to_close_hold_nobody_up() {
+    let aether = Aether::start();
+    let mut stranger = Command::new("/usr/bin/python3")
+        .args(["-c", SLOW])
+        .arg(aether.root.path().join("run"))
+        .uid(STRANGER)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    let out = stranger.stdout.as_mut().unwrap();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut said).unwrap();
+    assert_eq!(said, "sent\n");
+    let began = std::time::Instant::now();
+    for _ in 0..3 {
+        aether.ctl(&["list-units", "--all"]);
+    }
+    let took = began.elapsed();
+    drop(stranger.stdin.take());
+    assert!(stranger.wait().unwrap().success());
+    assert!(took < std::time::Duration::from_secs(20), "{took:?}");
+}

@@ -3,6 +3,47 @@
 use crate::live::{Aether, signal};
 use crate::notify::{heard, main_pid, service};
 
+/// Stores a socket whose last close takes as long as it says, and has no copy of it any more.
+const SLOW: &str = "
+import struct
+door = socket.create_server(('127.0.0.1', 0))
+one = socket.create_connection(door.getsockname())
+peer, _ = door.accept()
+one.setblocking(False)
+try:
+    while True:
+        one.send(bytes(65536))
+except BlockingIOError:
+    pass
+one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 40))
+notify('FDSTORE=1\\nFDNAME=slow', one.fileno())
+barrier()
+one.close()
+notify('FDSTOREREMOVE=1\\nFDNAME=slow')
+barrier()
+say('removed')
+notify('READY=1')
+wait()
+";
+
+#[test]
+fn stored_descriptors_that_are_slow_to_close_hold_nobody_up() {
+    let aether = Aether::start();
+    service(&aether, "k", "Type=notify\nFileDescriptorStoreMax=2", SLOW);
+    aether.unit(
+        "o.service",
+        "[Service]\nType=oneshot\nExecStart=/bin/true\n",
+    );
+    let began = std::time::Instant::now();
+    aether.ctl(&["start", "k.service"]);
+    heard(&aether, "k.service", "removed", 1);
+    // A process that the keeper has to reap, and descriptors that it has to take.
+    aether.ctl(&["start", "o.service"]);
+    aether.kill_daemon();
+    let took = began.elapsed();
+    assert!(took < std::time::Duration::from_secs(25), "{took:?}");
+}
+
 /// Stores two files by name when it has none yet, and says what it was given.
 const KEEPER: &str = "
 names = passed()
