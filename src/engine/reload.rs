@@ -371,8 +371,12 @@ impl Step<'_> {
         self.abort(service, main, control);
     }
 
-    /// `EXTEND_TIMEOUT_USEC=`: no clock that ticks for the unit ends sooner than this.
+    /// `EXTEND_TIMEOUT_USEC=`: no clock that ticks for the unit ends sooner than this. An agent does
+    /// not decide how long it may run or take to stop.
     fn extend(&mut self, by: u64) {
+        if self.unit.agent.is_some() {
+            return;
+        }
         let at = self.now.monotonic.saturating_add(by);
         let late = |deadline: Deadline| match deadline {
             Deadline::At { at: due, .. } => due < at,

@@ -847,6 +847,23 @@ fn an_undefined_unit_is_forgotten_once_it_is_dead() {
 }
 
 #[test]
+fn an_agent_gives_itself_no_time() {
+    // A service may.
+    for (unit, longer) in [(agent("a.agent"), false), (service("b.service"), true)] {
+        let unit_name = unit.name.clone();
+        let text = unit_name.as_str();
+        let mut b = Bench::new([unit]);
+        b.run(text).stop(text, false).unwrap();
+        let before = b.engine.timers.clone();
+        b.tell(Event::Notified {
+            unit: unit_name.clone(),
+            notice: Notice::ExtendTimeout(u64::MAX / 2),
+        });
+        assert_eq!(b.engine.timers != before, longer, "{text}");
+    }
+}
+
+#[test]
 fn a_stale_timer_is_ignored() {
     // Its number is in force no more.
     let mut b = Bench::new([service("a.service")]);
