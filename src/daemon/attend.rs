@@ -4,7 +4,7 @@
 //! What touches the file system is done by the hands; what is waited for is a small task that
 //! sends one occurrence and is aborted when nobody waits any more.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -22,6 +22,9 @@ use crate::sys::paths::PathWatch;
 use crate::sys::{clock, closing, listen, process, ready, zone};
 use crate::unit::{Condition, PathCondition};
 
+/// How many instances for connections keep their logs after they are gone.
+const SERVED: usize = 64;
+
 /// What is open and waited for, by unit.
 #[derive(Debug, Default)]
 pub(super) struct Attending {
@@ -30,6 +33,8 @@ pub(super) struct Attending {
     pid_files: HashMap<UnitName, (SpawnId, PathWatch)>,
     /// Connections accepted for instances that have not been started yet.
     connections: HashMap<UnitName, OwnedFd>,
+    /// Instances for connections that have logs, oldest first.
+    served: VecDeque<UnitName>,
     tasks: HashMap<(UnitName, Task), Vec<AbortHandle>>,
     accepted: u64,
     clock: Option<Arc<clock::Jumps>>,
@@ -367,6 +372,8 @@ impl Daemon {
                 self.attending
                     .connections
                     .insert(instance.clone(), connection);
+                self.attending.served.push_back(instance.clone());
+                self.forget_logs();
                 self.feed(Event::Accepted {
                     unit: unit.clone(),
                     instance,
@@ -398,6 +405,19 @@ impl Daemon {
             .map_err(|error: crate::name::NameError| error.to_string())?;
         self.load(&instance).map_err(|denial| denial.to_string())?;
         Ok(instance)
+    }
+
+    /// Of the many instances that served connections the last few are enough to read about.
+    fn forget_logs(&mut self) {
+        while self.attending.served.len() > SERVED
+            && let Some(oldest) = self.attending.served.pop_front()
+        {
+            if self.engine.definition(&oldest).is_some() {
+                self.attending.served.push_back(oldest);
+                return;
+            }
+            self.hands.order(Order::ForgetLogs(oldest));
+        }
     }
 
     /// How many instances of a template are up.

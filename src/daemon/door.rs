@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::bus::ask::{Ask, Asked, Denial, Signal, Told};
 use crate::daemon::Daemon;
+use crate::daemon::hands::Order;
 use crate::daemon::load::transient_text;
 use crate::engine::event::{Event, JobMode, Request, RequestId};
 use crate::name::UnitName;
@@ -296,6 +297,9 @@ impl Daemon {
         self.recorded.remove(unit);
         self.library.forget(unit);
         self.drop_snapshot(unit);
+        // What was said of it last has opened its log again.
+        self.output.close(unit.clone());
+        self.hands.order(Order::Forget(unit.clone()));
     }
 
     /// Tells subscribers of a unit that is new.

@@ -63,6 +63,10 @@ pub(crate) enum Order {
         slice: Option<UnitName>,
         runtime_directories: Vec<PathBuf>,
     },
+    /// The unit is forgotten: remove its directories where they are empty.
+    Forget(UnitName),
+    /// Nobody needs to read the unit's logs any more.
+    ForgetLogs(UnitName),
 }
 
 /// Everything about one start.
@@ -240,6 +244,15 @@ fn work(
                 let problems =
                     prepare::release(workshop, &unit, slice.as_ref(), &runtime_directories);
                 Done::Released { unit, problems }
+            }
+            Order::Forget(unit) => {
+                prepare::forget(workshop, &unit);
+                continue;
+            }
+            Order::ForgetLogs(unit) => {
+                // Only we write there; at worst something stays.
+                let _ = std::fs::remove_dir_all(workshop.places.unit_log(&unit));
+                continue;
             }
         };
         if done.blocking_send(answer).is_err() {

@@ -142,7 +142,7 @@ impl Daemon {
             .triggered_by
             .as_ref()
             .filter(|_| matches!(role, Role::Main(_)))
-            .and_then(|other| self.engine.view(other))
+            .and_then(|other| self.engine.last_view(other))
         {
             if matches!(
                 other.name.kind(),

@@ -495,6 +495,15 @@ fn write_files(
     Ok(())
 }
 
+/// Removes the directories of a unit that there is no more, as far as nothing is in them: a dynamic
+/// user's number is not given to another while its unit has a place.
+pub(crate) fn forget(workshop: &Workshop, unit: &UnitName) {
+    let places = &workshop.places;
+    for directory in [places.home(unit), places.unit_state(unit)] {
+        let _ = std::fs::remove_dir(directory);
+    }
+}
+
 /// Removes what [`start`] made for an invocation; never home, workspace or logs.
 pub(crate) fn release(
     workshop: &Workshop,

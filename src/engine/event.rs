@@ -721,7 +721,7 @@ pub enum Effect {
         /// Whose.
         unit: UnitName,
     },
-    /// The unit is undefined and inactive: forget it.
+    /// The unit is undefined or a connection's, and inactive: forget it.
     Forget {
         /// Which.
         unit: UnitName,

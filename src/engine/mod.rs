@@ -35,7 +35,7 @@ mod transaction;
 mod trigger;
 pub mod view;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::name::{JobId, UnitName, UnitType};
@@ -76,8 +76,14 @@ pub struct Engine {
     zone: Zone,
     /// Units looked at during one event, as they were before; `None`: they are to be told anyway.
     touched: BTreeMap<UnitName, Option<Snapshot>>,
+    /// The last of those that were forgotten, as they were: whoever was started on their account
+    /// is told of them.
+    gone: VecDeque<View>,
     out: Vec<Effect>,
 }
+
+/// Forgotten units that are remembered.
+const GONE: usize = 16;
 
 #[derive(Debug)]
 struct Record {
@@ -361,7 +367,12 @@ impl Engine {
                 continue;
             };
             let core = &record.core;
-            if core.undefined && core.state.is_dead() && core.job.is_none() {
+            let passing = core.undefined || core.of_connection;
+            if passing && core.state.is_dead() && core.job.is_none() {
+                self.gone.push_back(record.view());
+                if self.gone.len() > GONE {
+                    self.gone.pop_front();
+                }
                 let slice = record.unit.slice.clone();
                 self.unplace(&unit, slice.as_ref());
                 self.records.remove(&unit);
@@ -382,6 +393,13 @@ impl Engine {
             view.why = format!("waits for a place in {slice}, which has {most}");
         }
         Some(view)
+    }
+
+    /// As [`Self::view`]; of a unit that was forgotten just now, what it was like at its end.
+    #[must_use]
+    pub fn last_view(&self, unit: &UnitName) -> Option<View> {
+        let gone = || self.gone.iter().rfind(|view| view.name == *unit).cloned();
+        self.view(unit).or_else(gone)
     }
 
     /// Every unit as seen from outside, by name.

@@ -344,6 +344,9 @@ pub struct Snapshot {
     pub(super) trigger_of_next: Option<UnitName>,
     /// The definition is gone; forget the unit once it is dead.
     pub(super) undefined: bool,
+    /// It is there for one connection (`Accept=yes`); forget the unit once it is dead.
+    #[serde(default)]
+    pub(super) of_connection: bool,
     /// What a timer, path or socket unit knows of its elapses.
     pub(super) trigger: Trigger,
     pub(super) since: Now,
@@ -385,6 +388,7 @@ impl Snapshot {
             fresh_next: false,
             trigger_of_next: None,
             undefined: false,
+            of_connection: false,
             trigger: Trigger::default(),
             since: now,
             active_enter: None,

@@ -101,6 +101,8 @@ impl Engine {
                 }
             }
         });
+        // Whoever may connect would otherwise fill the memory, started or not.
+        self.with(now, instance, |step| step.core.of_connection = true);
         if !limited {
             self.start_quietly(now, instance, JobMode::Replace, name);
         }

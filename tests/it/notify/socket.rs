@@ -129,3 +129,83 @@ line.sendall(b'bye')
     second.write_all(b".").unwrap();
     assert_eq!(read(second), "bye");
 }
+
+#[test]
+fn nothing_is_left_of_connections_that_were_served_or_could_not_be() {
+    let aether = Aether::start();
+    let place = aether.root.path().display();
+    let serve = |name: &str, settings: &str| {
+        let text = format!("[Socket]\nListenStream={place}/{name}.sock\nAccept=yes\n");
+        aether.unit(&format!("{name}.socket"), &text);
+        aether.unit(&format!("{name}@.service"), settings);
+        aether.ctl(&["start", &format!("{name}.socket")]);
+    };
+    let echo = "StandardInput=socket\n";
+    serve("good", &format!("[Service]\nExecStart=/bin/cat\n{echo}"));
+    serve("bad", &format!("[Service]\nExecStart=/bin/false\n{echo}"));
+    serve(
+        "ugly",
+        &format!("[Unit]\nRequires=no.service\n[Service]\nExecStart=/bin/cat\n{echo}"),
+    );
+    let kept = || {
+        let place = std::fs::read_dir(aether.root.path().join("run/snapshot"));
+        place.unwrap().count()
+    };
+    // What is known after one connection to each is all that is known after many.
+    let connect = || {
+        for name in ["good", "bad", "ugly"] {
+            let path = aether.root.path().join(format!("{name}.sock"));
+            let mut line = UnixStream::connect(path).unwrap();
+            line.set_read_timeout(Some(PATIENCE)).unwrap();
+            let _ = line.write_all(b"hello");
+            let _ = line.shutdown(std::net::Shutdown::Write);
+            let mut text = String::new();
+            let _ = line.read_to_string(&mut text);
+            assert_eq!(text, if name == "good" { "hello" } else { "" }, "{name}");
+        }
+        until("all instances are gone", || {
+            let listed = aether.ctl(&["list-units", "--all"]);
+            !listed.contains("good@") && !listed.contains("bad@") && !listed.contains("ugly@")
+        });
+    };
+    connect();
+    let before = kept();
+    let open = || std::fs::read_dir(format!("/proc/{}/fd", aether.daemon_pid())).unwrap();
+    let descriptors = open().count();
+    for _ in 0..30 {
+        connect();
+    }
+    assert_eq!(kept(), before);
+    // A few of the last connection may be closed only now.
+    until("no descriptors are left", || {
+        open().count() <= descriptors + 5
+    });
+    let instances = |directory: &str| {
+        let entries = std::fs::read_dir(aether.root.path().join(directory)).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name());
+        names
+            .filter(|name| name.to_str().unwrap().contains('@'))
+            .count()
+    };
+    until("no directories are left", || instances("state/unit") == 0);
+    assert!((1..=70).contains(&instances("log")), "{}", instances("log"));
+}
+
+#[test]
+fn who_follows_a_failed_connection_is_told_of_it() {
+    let aether = Aether::start();
+    socket(&aether, "Accept=yes");
+    aether.unit(
+        "s@.service",
+        "[Unit]\nOnFailure=f.service\n[Service]\nExecStart=/bin/sh -c 'exit 7'\n",
+    );
+    let text = "say('after', os.environ['MONITOR_UNIT'], os.environ['MONITOR_EXIT_STATUS'])\n";
+    service(&aether, "f", "", text);
+    aether.ctl(&["start", "s.socket"]);
+    assert_eq!(read(connect(&aether)), "");
+    let told = heard(&aether, "f.service", "after", 1);
+    assert!(
+        told.starts_with("s@1-") && told.ends_with(".service 7"),
+        "{told}"
+    );
+}
