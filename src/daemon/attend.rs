@@ -33,6 +33,8 @@ pub(super) struct Attending {
     pid_files: HashMap<UnitName, (SpawnId, PathWatch)>,
     /// Connections accepted for instances that have not been started yet.
     connections: HashMap<UnitName, OwnedFd>,
+    /// Whom an instance serves, for `MaxConnectionsPerSource=`: its socket unit, and where from.
+    sources: HashMap<UnitName, (UnitName, listen::Source)>,
     /// Instances for connections that have logs, oldest first.
     served: VecDeque<UnitName>,
     tasks: HashMap<(UnitName, Task), Vec<AbortHandle>>,
@@ -366,12 +368,16 @@ impl Daemon {
             // Somebody else was faster, or it hung up.
             None => return self.await_trigger(unit),
         };
-        let instance = self.instance_for(unit, &peer.instance);
+        let instance = self.instance_for(unit, &peer);
         match instance {
             Ok(instance) => {
                 self.attending
                     .connections
                     .insert(instance.clone(), connection);
+                if let Some(source) = peer.source {
+                    let served = (unit.clone(), source);
+                    self.attending.sources.insert(instance.clone(), served);
+                }
                 self.attending.served.push_back(instance.clone());
                 self.forget_logs();
                 self.feed(Event::Accepted {
@@ -388,7 +394,7 @@ impl Daemon {
     }
 
     /// The instance for a connection, defined; or why there is none.
-    fn instance_for(&mut self, unit: &UnitName, peer: &str) -> Result<UnitName, String> {
+    fn instance_for(&mut self, unit: &UnitName, peer: &listen::Peer) -> Result<UnitName, String> {
         let socket = self
             .engine
             .definition(unit)
@@ -398,9 +404,20 @@ impl Daemon {
         if running >= socket.max_connections as usize {
             return Err(format!("{running} of MaxConnections= are served already"));
         }
+        let most = socket.max_connections_per_source as usize;
+        if let Some(source) = peer.source.filter(|_| most > 0) {
+            let served = (unit.clone(), source);
+            let sources = self.attending.sources.values();
+            let own = sources.filter(|other| **other == served).count();
+            if own >= most {
+                return Err(format!(
+                    "{own} of MaxConnectionsPerSource= are served already"
+                ));
+            }
+        }
         let instance: UnitName = socket
             .service
-            .replacen('@', &format!("@{peer}"), 1)
+            .replacen('@', &format!("@{}", peer.instance), 1)
             .parse()
             .map_err(|error: crate::name::NameError| error.to_string())?;
         self.load(&instance).map_err(|denial| denial.to_string())?;
@@ -484,6 +501,7 @@ impl Daemon {
         self.attending.pid_files.remove(unit);
         self.attending.paths.remove(unit);
         closing::close(self.attending.connections.remove(unit));
+        self.attending.sources.remove(unit);
         if let Some(sockets) = self.attending.sockets.remove(unit) {
             for index in 0..sockets.len() {
                 self.unstore_name(&format!("listen-{index}.{unit}"));

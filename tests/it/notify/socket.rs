@@ -94,8 +94,14 @@ fn sockets_outlive_a_restart_of_the_service_and_go_with_their_unit() {
 
 #[test]
 fn connections_beyond_max_connections_are_closed_and_it_is_said() {
+    for limit in ["MaxConnections=", "MaxConnectionsPerSource="] {
+        one_connection_at_a_time(limit);
+    }
+}
+
+fn one_connection_at_a_time(limit: &str) {
     let aether = Aether::start();
-    socket(&aether, "Accept=yes\nMaxConnections=1");
+    socket(&aether, &format!("Accept=yes\n{limit}1"));
     service(
         &aether,
         "s@",
@@ -117,7 +123,7 @@ line.sendall(b'bye')
     };
     let mut first = serve();
     assert_eq!(read(connect(&aether)), "");
-    aether.wait_line("s.socket", |line| line.contains("MaxConnections="));
+    aether.wait_line("s.socket", |line| line.contains(limit));
     first.write_all(b".").unwrap();
     assert_eq!(read(first), "bye");
     // Its place is free once its unit is down.
