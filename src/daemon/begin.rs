@@ -168,6 +168,7 @@ async fn live(places: Places, mut inherited: Inherited) -> Result<ExitCode, Stri
         queue: VecDeque::new(),
         waiting: HashMap::new(),
         recorded: HashMap::new(),
+        shares: HashMap::new(),
         next_request: 0,
         seed,
         started: clock::now(),

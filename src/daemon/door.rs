@@ -295,6 +295,7 @@ impl Daemon {
         self.close(unit);
         self.drop_stored(unit);
         self.recorded.remove(unit);
+        self.shares.remove(unit);
         self.library.forget(unit);
         self.drop_snapshot(unit);
         // What was said of it last has opened its log again.

@@ -1,7 +1,8 @@
 //! The event log: every change, appended as one JSON line with a cursor.
 //!
 //! What agents say while they work (`agent`) is in a file of its own, `activity.jsonl`, with cursors
-//! of the same count: however much they say, it does not push requests and states out.
+//! of the same count: however much they say, it does not push requests and states out. What else
+//! happens to a unit has a share of the record, and what goes beyond that is counted too.
 //!
 //! Written by a thread, so that supervision never waits for the disk; the queue is bounded, and
 //! what did not fit is counted and said in the next line. Clients read from a cursor and so miss
@@ -117,6 +118,32 @@ impl Journal {
     }
 }
 
+/// Entries that a unit may have at once.
+const BURST: u64 = 1_000;
+/// Microseconds until it may have one more.
+const PAUSE: u64 = 100_000;
+
+/// How many entries a unit may have: many at once, few in the long run.
+#[derive(Debug, Default)]
+pub(crate) struct Share {
+    /// When the last entry would have been due at the long run's pace, on the monotonic clock.
+    due: u64,
+    left_out: u64,
+}
+
+impl Share {
+    /// Whether one more may be written: how many were left out before it; `None`: it may not.
+    pub(crate) fn take(&mut self, now: u64) -> Option<u64> {
+        let due = self.due.max(now).saturating_add(PAUSE);
+        if due.saturating_sub(now) > BURST * PAUSE {
+            self.left_out += 1;
+            return None;
+        }
+        self.due = due;
+        Some(std::mem::take(&mut self.left_out))
+    }
+}
+
 fn rotated(path: &Path) -> PathBuf {
     path.with_extension("jsonl.1")
 }
@@ -188,6 +215,21 @@ fn write_line(path: &Path, file: &mut Option<(File, u64)>, line: &[u8]) -> io::R
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_unit_has_its_share_of_the_record() {
+        let mut share = Share::default();
+        let now = 5_000_000_000;
+        let taken = (0..2 * BURST).filter(|_| share.take(now).is_some());
+        assert_eq!(taken.count() as u64, BURST);
+        assert_eq!(share.take(now + PAUSE), Some(BURST));
+        assert_eq!(share.take(now + PAUSE), None);
+        // Who was quiet for long may have many again, and no more than that.
+        let late = now + 10 * BURST * PAUSE;
+        assert_eq!(share.take(late), Some(1));
+        let taken = (0..2 * BURST).filter(|_| share.take(late).is_some());
+        assert_eq!(taken.count() as u64, BURST - 1);
+    }
 
     fn lines(path: &Path) -> Vec<Entry> {
         std::fs::read_to_string(path)

@@ -26,7 +26,7 @@ use crate::bus::ask::{Asked, Denial, Signal, Told};
 use crate::bus::publish::Publisher;
 use crate::daemon::agent::Agent;
 use crate::daemon::hands::{Done, Hands};
-use crate::daemon::journal::Journal;
+use crate::daemon::journal::{Journal, Share};
 use crate::daemon::load::Library;
 use crate::daemon::output::{Heard, LogFiles, Output};
 use crate::daemon::processes::Processes;
@@ -236,6 +236,8 @@ struct Daemon {
     next_request: u64,
     /// The state of each unit as the event log has it.
     recorded: HashMap<UnitName, serde_json::Value>,
+    /// How much more each unit may have written into the event log now.
+    shares: HashMap<UnitName, Share>,
     /// 16 random bytes of this daemon state; invocation ids are made from it.
     seed: [u8; 16],
     started: Now,
@@ -388,9 +390,7 @@ impl Daemon {
             text.to_owned(),
             self.log_files(unit),
         );
-        let data = serde_json::json!({ "text": text });
-        self.journal
-            .append(clock::now().realtime, Some(unit), "log", data);
+        self.record(unit, "log", serde_json::json!({ "text": text }));
     }
 
     fn log_files(&self, unit: &UnitName) -> LogFiles {

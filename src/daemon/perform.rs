@@ -96,9 +96,20 @@ impl Daemon {
         }
     }
 
+    /// Writes into the event log what happens to a unit, as far as its share goes: whatever a unit
+    /// says or does over and over, it must not push out what happened to others.
     pub(super) fn record(&mut self, unit: &UnitName, kind: &str, data: serde_json::Value) {
-        self.journal
-            .append(clock::now().realtime, Some(unit), kind, data);
+        let now = clock::now();
+        let share = self.shares.entry(unit.clone()).or_default();
+        let Some(left_out) = share.take(now.monotonic) else {
+            return;
+        };
+        if left_out > 0 {
+            let text = format!("{left_out} entries were left out: too much happened to it at once");
+            let data = json!({ "text": text });
+            self.journal.append(now.realtime, Some(unit), "log", data);
+        }
+        self.journal.append(now.realtime, Some(unit), kind, data);
     }
 
     fn changed(&mut self, unit: &UnitName) {

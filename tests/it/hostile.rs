@@ -211,3 +211,46 @@ fn descriptors_that_are_slow_to_close_hold_nobody_up() {
     assert!(stranger.wait().unwrap().success());
     assert!(took < std::time::Duration::from_secs(20), "{took:?}");
 }
+
+/// What every process of an agent may send as often as it likes.
+const TALKER: &str = "
+import os, socket, time
+line = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+line.connect(os.environ['NOTIFY_SOCKET'])
+for _ in range(5000):
+    socket.send_fds(line, [b'FDSTORE=1'], [0])
+reader, writer = os.pipe()
+socket.send_fds(line, [b'BARRIER=1'], [writer])
+os.close(writer)
+os.read(reader, 1)
+print('said', flush=True)
+time.sleep(9999)
+";
+
+#[test]
+fn an_agent_does_not_push_others_out_of_the_event_log() {
+    let aether = Aether::start();
+    let script = aether.root.path().join("talker.py");
+    std::fs::write(&script, TALKER).unwrap();
+    let script = script.display();
+    aether.unit(
+        "t.agent",
+        &format!(
+            "[Agent]\nRuntime=command\nExecStart=/usr/bin/python3 {script}\n[Sandbox]\n\
+             ReadOnlyPaths={script}\n[MCP]\nTools=\n"
+        ),
+    );
+    aether.ctl(&["start", "t"]);
+    aether.wait_line("t", |line| line.contains(" stdout F said"));
+    aether.ctl(&["stop", "t"]);
+    let events = aether.root.path().join("state/events/events.jsonl");
+    let count = |of: &str| {
+        let text = std::fs::read_to_string(&events).unwrap();
+        text.lines().filter(|line| line.contains(of)).count()
+    };
+    until("both requests are written", || {
+        count("\"kind\":\"request\"") >= 2
+    });
+    let entries = count("t.agent");
+    assert!((900..2000).contains(&entries), "{entries}");
+}
