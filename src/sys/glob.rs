@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 
 /// How many alternatives the braces of one pattern may stand for together.
 const MAX_BRACES: usize = 256;
+/// How many entries of directories one search looks at. A pattern may lead where a unit makes
+/// files, and who searches has other things to do.
+const MAX_ENTRIES: usize = 65_536;
 
 /// Whether `text` matches `pattern` as fnmatch(3) without flags has it: `*` and `?` stand for
 /// slashes and leading dots too. With `fold` the letters of ASCII match in either case.
@@ -142,6 +145,16 @@ pub fn first(pattern: &Path) -> Option<PathBuf> {
 /// As [`first`], at most so many paths, in no order.
 #[must_use]
 pub fn find(pattern: &Path, most: usize) -> Vec<PathBuf> {
+    let mut effort = MAX_ENTRIES;
+    let found = search(pattern, most, &mut effort);
+    if effort == 0 && found.len() < most {
+        let pattern = pattern.display();
+        tracing::warn!("{pattern}: only the first {MAX_ENTRIES} entries were looked at");
+    }
+    found
+}
+
+fn search(pattern: &Path, most: usize, effort: &mut usize) -> Vec<PathBuf> {
     let mut alternatives = vec![];
     braces(pattern.as_os_str().as_bytes(), &mut alternatives);
     let mut found = vec![];
@@ -155,7 +168,14 @@ pub fn find(pattern: &Path, most: usize) -> Vec<PathBuf> {
             .collect();
         // As in a shell, only a directory matches a pattern that ends in a slash.
         let directory = pattern.ends_with(b"/");
-        below(PathBuf::from("/"), &parts, directory, most, &mut found);
+        below(
+            PathBuf::from("/"),
+            &parts,
+            directory,
+            most,
+            effort,
+            &mut found,
+        );
     }
     found
 }
@@ -165,6 +185,7 @@ fn below(
     parts: &[&[u8]],
     directory: bool,
     most: usize,
+    effort: &mut usize,
     found: &mut Vec<PathBuf>,
 ) {
     for (depth, part) in parts.iter().enumerate() {
@@ -176,14 +197,16 @@ fn below(
             return;
         };
         for entry in entries.flatten() {
-            if found.len() >= most {
+            if found.len() >= most || *effort == 0 {
                 return;
             }
+            *effort -= 1;
             let name = entry.file_name();
             let hidden = name.as_bytes().starts_with(b".");
             let meant = !hidden || part.starts_with(b".") || part.starts_with(b"\\.");
             if meant && matches(part, name.as_bytes(), false) {
-                below(here.join(name), &parts[depth + 1..], directory, most, found);
+                let rest = &parts[depth + 1..];
+                below(here.join(name), rest, directory, most, effort, found);
             }
         }
         return;
@@ -302,6 +325,24 @@ mod tests {
         assert!(!matches(b"BUILD", b"build", false));
         // Many stars in a long text are no work without end.
         assert!(!matches(&b"*a".repeat(200), &[b'b'; 20_000], false));
+    }
+
+    #[test]
+    fn a_search_comes_to_an_end_however_many_files_there_are() {
+        let place = tempfile::tempdir().unwrap();
+        for directory in 0..10 {
+            let directory = place.path().join(directory.to_string());
+            fs::create_dir(&directory).unwrap();
+            for file in 0..10 {
+                fs::write(directory.join(file.to_string()), "").unwrap();
+            }
+        }
+        let all = place.path().join("*/*");
+        let look = |mut effort| (search(&all, 999, &mut effort).len(), effort);
+        assert_eq!(look(500), (100, 390));
+        // One directory and what is in it, or most of it.
+        assert_eq!(look(10), (9, 0));
+        assert_eq!(look(0), (0, 0));
     }
 
     #[test]
