@@ -324,7 +324,9 @@ impl Daemon {
         if recorder.take(line) {
             self.recorder = Some(recorder);
         } else {
-            tracing::error!("the disk is too slow: the recording of events ends here");
+            tracing::error!(
+                "the recording of events ends here: it is full, or the disk is too slow"
+            );
         }
         effects
     }
