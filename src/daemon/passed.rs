@@ -13,6 +13,9 @@ use crate::unit::Preserve;
 
 /// How the store names what a unit left: by unit first, because a unit's own name may have dots.
 const PREFIX: &str = "fds/";
+/// How long the names of all that a unit stores may be together, in bytes: whoever keeps ours has
+/// room for so much, and for all units.
+const NAMES: usize = 16 << 10;
 
 impl Daemon {
     /// Keeps descriptors for a unit, as many as it may have.
@@ -24,13 +27,18 @@ impl Daemon {
             .map_or(0, |service| service.fd_store_max as usize);
         let stored = self.stored.entry(unit.clone()).or_default();
         let before = stored.len();
+        let long: usize = stored.iter().map(|(name, _)| name.len()).sum();
+        let room = NAMES.saturating_sub(long) / name.len().max(1);
         let mut descriptors = descriptors.into_iter();
-        let taken = descriptors.by_ref().take(most.saturating_sub(before));
+        let taken = descriptors
+            .by_ref()
+            .take(most.saturating_sub(before).min(room));
         stored.extend(taken.map(|descriptor| (name.to_owned(), descriptor)));
         if descriptors.len() > 0 {
             closing::close(descriptors);
             let text = format!(
-                "left a descriptor named {name}, which is closed: FileDescriptorStoreMax={most}"
+                "left a descriptor named {name}, which is closed: FileDescriptorStoreMax={most}, and \
+                 {NAMES} bytes for all names"
             );
             self.say(unit, &text);
         }

@@ -44,6 +44,27 @@ fn stored_descriptors_that_are_slow_to_close_hold_nobody_up() {
     assert!(took < std::time::Duration::from_secs(25), "{took:?}");
 }
 
+#[test]
+fn long_names_leave_room_for_what_others_store() {
+    let aether = Aether::start();
+    let text = "
+for length in [230] * 480 + [100, 60, 30, 10, 1] * 5:
+    notify('FDSTORE=1\\nFDNAME=' + 'x' * length, 0)
+barrier()
+notify('READY=1')
+wait()
+";
+    let settings = "Type=notify\nFileDescriptorStoreMax=512";
+    service(&aether, "long", settings, text);
+    let settings = "Type=notify\nFileDescriptorStoreMax=2";
+    service(&aether, "k", settings, KEEPER);
+    aether.ctl(&["start", "long.service"]);
+    aether.ctl(&["start", "k.service"]);
+    aether.kill_daemon();
+    aether.ctl(&["restart", "k.service"]);
+    assert_eq!(heard(&aether, "k.service", "got", 2), ALL);
+}
+
 /// Stores two files by name when it has none yet, and says what it was given.
 const KEEPER: &str = "
 names = passed()
