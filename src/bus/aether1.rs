@@ -34,6 +34,18 @@ pub fn of_unit(facts: &UnitFacts) -> Interfaces {
     all
 }
 
+/// Those of them that can change without its files being read again: among them are all that are
+/// told of by a signal.
+pub(crate) fn changing_of_unit(facts: &UnitFacts) -> Interfaces {
+    let mut values = state(facts);
+    values.extend(process(facts));
+    let mut all = vec![("org.aether1.Unit", values)];
+    if facts.name.kind() == UnitType::Agent {
+        all.push(("org.aether1.Agent", agent(facts)));
+    }
+    all
+}
+
 /// The properties of the manager.
 #[must_use]
 pub fn of_manager(facts: &ManagerFacts) -> Interfaces {

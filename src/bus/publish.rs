@@ -4,13 +4,14 @@
 //! properties changed is found here, by comparing with what was last told. Read next: `serve`.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 use zbus::Variant;
 use zbus::message::Message;
 
-use crate::bus::aether1::{self, Interfaces};
+use crate::bus::aether1;
 use crate::bus::ask::{Signal, UnitFacts};
 use crate::bus::contract::{self, Emits};
 use crate::bus::path;
@@ -32,7 +33,10 @@ pub struct Publisher {
 struct Shared {
     peers: HashMap<u64, Peer>,
     next: u64,
-    told: HashMap<UnitName, Interfaces>,
+    /// A hash of each property as it was last told, in the order in which they are made: the
+    /// properties themselves would be most of a unit's memory.
+    told: HashMap<UnitName, Box<[u64]>>,
+    hasher: RandomState,
     activity: HashMap<UnitName, u64>,
 }
 
@@ -181,7 +185,7 @@ impl Shared {
 
     /// One PropertiesChanged for each interface in which a told property changed.
     fn changed(&mut self, facts: &UnitFacts) -> zbus::Result<Vec<Message>> {
-        let mut now = aether1::of_unit(facts);
+        let mut now = aether1::changing_of_unit(facts);
         for (name, values) in &mut now {
             let interface = contract::interface(name);
             values.retain(|(property, _)| {
@@ -191,16 +195,19 @@ impl Shared {
             });
         }
         let before = self.told.get(&facts.name);
+        let mut hashes = Vec::new();
         let mut messages = Vec::new();
         for (name, values) in &now {
-            let known = before.and_then(|all| all.iter().find(|(other, _)| other == name));
-            // Both lists come from the same function, so they have the same order.
-            let changed: HashMap<&str, &Variant<'_>> = values
-                .iter()
-                .enumerate()
-                .filter(|(at, value)| known.and_then(|(_, old)| old.get(*at)) != Some(*value))
-                .map(|(_, (property, value))| (*property, value))
-                .collect();
+            let mut changed: HashMap<&str, &Variant<'_>> = HashMap::new();
+            for (property, value) in values {
+                let hash = self.hasher.hash_one(value);
+                // The same function makes them in the same order each time.
+                let known = before.and_then(|all| all.get(hashes.len()));
+                if known != Some(&hash) {
+                    changed.insert(property, value);
+                }
+                hashes.push(hash);
+            }
             if changed.is_empty() {
                 continue;
             }
@@ -215,7 +222,7 @@ impl Shared {
             );
         }
         if self.told.len() < REMEMBERED || self.told.contains_key(&facts.name) {
-            self.told.insert(facts.name.clone(), now);
+            self.told.insert(facts.name.clone(), hashes.into());
         }
         Ok(messages)
     }

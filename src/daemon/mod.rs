@@ -234,8 +234,8 @@ struct Daemon {
     /// Questions whose answer the engine gives.
     waiting: HashMap<RequestId, oneshot::Sender<Result<Told, Denial>>>,
     next_request: u64,
-    /// The state of each unit as the event log has it.
-    recorded: HashMap<UnitName, serde_json::Value>,
+    /// A hash of each unit's state as the event log has it.
+    recorded: HashMap<UnitName, u64>,
     /// How much more each unit may have written into the event log now.
     shares: HashMap<UnitName, Share>,
     /// 16 random bytes of this daemon state; invocation ids are made from it.

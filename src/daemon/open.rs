@@ -40,7 +40,7 @@ pub(super) fn open(workshop: &Workshop, unit: &Unit) -> Result<Opened, Failure> 
 
 /// Removes a socket unit's sockets from the file system; what could not be.
 pub(super) fn close(unit: &Unit) -> Vec<String> {
-    let removed = unit.socket.as_ref().map_or(Ok(()), listen::remove);
+    let removed = unit.socket.as_deref().map_or(Ok(()), listen::remove);
     removed
         .err()
         .map(|error| format!("its sockets stay in the file system: {error}"))

@@ -120,8 +120,8 @@ impl Daemon {
                 "pid": view.main_pid, "freezer": view.freezer,
             });
             // What did not change is not written: a unit that talks must not turn the log over.
-            if self.recorded.get(unit) != Some(&data) {
-                self.recorded.insert(unit.clone(), data.clone());
+            let hash = self.saved.hash(data.to_string().as_bytes());
+            if self.recorded.insert(unit.clone(), hash) != Some(hash) {
                 self.record(unit, "state", data);
             }
         }

@@ -115,6 +115,11 @@ pub(crate) fn start(workshop: &Workshop, users: &mut Users, order: Start) -> Res
     } else {
         Part::Control
     };
+    if part == Part::Control && workshop.tree.kind() != Kind::None {
+        cgroup
+            .add(part)
+            .map_err(|error| fail("cgroup", error.to_string()))?;
+    }
     // A leaf in which something still runs is joined by writing.
     let whole = !order.killed || cgroup.renew(part).is_ok();
     made.rewatch = order.killed && whole && part == Part::Agent;

@@ -70,6 +70,12 @@ pub(super) struct Saved {
     hasher: RandomState,
 }
 
+impl Saved {
+    pub(super) fn hash(&self, bytes: &[u8]) -> u64 {
+        self.hasher.hash_one(bytes)
+    }
+}
+
 impl Daemon {
     /// Writes the unit's file; that it cannot is said, and the old one stays.
     pub(super) fn save(&mut self, unit: &UnitName) {
@@ -112,7 +118,7 @@ impl Daemon {
             held,
         };
         let bytes = serde_json::to_vec(&kept)?;
-        let hash = self.saved.hasher.hash_one(&bytes);
+        let hash = self.saved.hash(&bytes);
         if self.saved.written.get(unit) == Some(&hash) {
             return Ok(());
         }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use nix::unistd::{Gid, Group, Uid, User, chown, getgrouplist};
 use std::ffi::CString;
@@ -72,11 +73,16 @@ pub fn own_uid() -> u32 {
 /// Our own user's name, or its number where it has none.
 #[must_use]
 pub fn own_name() -> String {
-    let uid = nix::unistd::geteuid();
-    User::from_uid(uid)
-        .ok()
-        .flatten()
-        .map_or_else(|| uid.to_string(), |user| user.name)
+    // Asked for with every start, and the database is read each time.
+    static NAME: OnceLock<String> = OnceLock::new();
+    NAME.get_or_init(|| {
+        let uid = nix::unistd::geteuid();
+        User::from_uid(uid)
+            .ok()
+            .flatten()
+            .map_or_else(|| uid.to_string(), |user| user.name)
+    })
+    .clone()
 }
 
 /// Our own user's home by the database, never by `HOME`, which is whoever's we were started from.

@@ -108,13 +108,15 @@ pub(super) fn complete(
         slice,
         start_limit,
         service: runs.then_some(service),
-        agent: (kind == UnitType::Agent).then_some(agent),
-        timer: (kind == UnitType::Timer).then_some(timer),
-        socket: (kind == UnitType::Socket).then_some(socket),
-        path: (kind == UnitType::Path).then_some(path),
-        slice_limits: (kind == UnitType::Slice).then_some(SliceLimits {
-            resources,
-            max_concurrent,
+        agent: (kind == UnitType::Agent).then(|| agent.into()),
+        timer: (kind == UnitType::Timer).then(|| timer.into()),
+        socket: (kind == UnitType::Socket).then(|| socket.into()),
+        path: (kind == UnitType::Path).then(|| path.into()),
+        slice_limits: (kind == UnitType::Slice).then(|| {
+            Box::new(SliceLimits {
+                resources,
+                max_concurrent,
+            })
         }),
         sandbox,
         mcp,

@@ -77,16 +77,17 @@ pub struct Unit {
     pub start_limit: StartLimit,
     /// What is run; `Some` for services and agents.
     pub service: Option<Service>,
-    /// What makes it an agent; `Some` for `.agent` units only.
-    pub agent: Option<Agent>,
+    /// What makes it an agent; `Some` for `.agent` units only. What few units have is boxed: there
+    /// may be thousands of the others.
+    pub agent: Option<Box<Agent>>,
     /// `[Timer]`; `Some` for `.timer` units only.
-    pub timer: Option<Timer>,
+    pub timer: Option<Box<Timer>>,
     /// `[Socket]`; `Some` for `.socket` units only.
-    pub socket: Option<SocketUnit>,
+    pub socket: Option<Box<SocketUnit>>,
     /// `[Path]`; `Some` for `.path` units only.
-    pub path: Option<PathUnit>,
+    pub path: Option<Box<PathUnit>>,
     /// `[Slice]`; `Some` for `.slice` units only.
-    pub slice_limits: Option<SliceLimits>,
+    pub slice_limits: Option<Box<SliceLimits>>,
     /// `[Sandbox]`.
     pub sandbox: Sandbox,
     /// `[MCP]`.

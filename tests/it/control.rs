@@ -16,7 +16,7 @@ fn start_status_stop() {
     assert!(aether.group("s").join("agent/cgroup.procs").exists());
     aether.ctl(&["stop", "s"]);
     aether.wait_state("s", "inactive", "");
-    assert!(!aether.group("s").exists());
+    aether.wait_no_group("s");
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn everything_of_a_stopped_unit_is_gone() {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         assert_ne!(stat.trim(), "sh", "{pid} is still there");
     }
-    assert!(!aether.group("tree").exists());
+    aether.wait_no_group("tree");
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn pause_freezes_every_process_and_stop_works_at_once() {
         "stopping a paused unit took {:?}",
         began.elapsed()
     );
-    assert!(!aether.group("busy").exists());
+    aether.wait_no_group("busy");
 }
 
 #[test]

@@ -288,6 +288,16 @@ impl Aether {
         })
     }
 
+    /// Waits until the unit's cgroup is removed, which follows the end of its job.
+    pub(crate) fn wait_no_group(&self, unit: &str) {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        let group = self.group(unit);
+        while group.exists() {
+            assert!(std::time::Instant::now() < deadline, "{unit} has its cgroup still");
+            std::thread::yield_now();
+        }
+    }
+
     /// Waits until the unit's log has a line that satisfies `is`.
     pub(crate) fn wait_line(&self, unit: &str, is: impl Fn(&str) -> bool) -> String {
         let deadline = std::time::Instant::now() + PATIENCE;

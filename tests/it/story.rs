@@ -260,7 +260,7 @@ fn story_stop_leaves_nothing_of_the_agent() {
     aether.ctl(&["stop", "coder"]);
     let now = aether.wait_state("coder", "inactive", "");
     assert_ne!(now.text("SubState"), "completed");
-    assert!(!aether.group("coder").exists());
+    aether.wait_no_group("coder");
     gate.open();
 }
 

@@ -41,6 +41,22 @@ fn check_types(all: &Interfaces) {
 }
 
 #[test]
+fn what_is_told_by_a_signal_is_among_what_can_change() {
+    let changing = aether1::changing_of_unit(&facts("coder.agent"));
+    for interface in ["org.aether1.Unit", "org.aether1.Agent"] {
+        let (_, made) = changing
+            .iter()
+            .find(|(name, _)| *name == interface)
+            .unwrap();
+        for property in contract::interface(interface).unwrap().properties {
+            let told = property.emits == contract::Emits::True;
+            let made = made.iter().any(|(name, _)| *name == property.name);
+            assert!(made || !told, "{interface}.{}", property.name);
+        }
+    }
+}
+
+#[test]
 fn properties_are_what_the_contract_declares() {
     for facts in [
         facts("coder.agent"),

@@ -77,11 +77,12 @@ pub(super) fn remove(directory: &Path) -> Result<(), CgroupError> {
     }
 }
 
-/// Makes a group, or takes an existing one that is ours and that nobody else may write.
-pub(super) fn make(directory: &Path) -> Result<(), CgroupError> {
+/// Makes a group, or takes an existing one that is ours and that nobody else may write; whether it
+/// was made.
+pub(super) fn make(directory: &Path) -> Result<bool, CgroupError> {
     use std::os::unix::fs::{DirBuilderExt, MetadataExt};
     match fs::DirBuilder::new().mode(0o755).create(directory) {
-        Ok(()) => {}
+        Ok(()) => return Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(failed("make", directory)(error)),
     }
@@ -92,5 +93,5 @@ pub(super) fn make(directory: &Path) -> Result<(), CgroupError> {
             path: directory.to_owned(),
         });
     }
-    Ok(())
+    Ok(false)
 }

@@ -101,8 +101,8 @@ impl Group {
         found.map(|(_, directory)| directory.as_path())
     }
 
-    /// Makes the groups and sets the limits. Returns the limits that could not be set, as
-    /// sentences. Existing groups are taken, if they are ours.
+    /// Makes the groups, `agent/` of the leaves, and sets the limits. Returns the limits that could
+    /// not be set, as sentences. Existing groups are taken, if they are ours.
     ///
     /// # Errors
     /// When a v2 group cannot be made or is not ours alone.
@@ -110,41 +110,44 @@ impl Group {
         let Some(unified) = &self.unified else {
             return Ok(self.set(resources));
         };
-        file::make(&unified.directory)?;
-        for part in [Part::Agent, Part::Control] {
-            file::make(&unified.directory.join(part.as_str()))?;
-        }
+        let mut fresh = file::make(&unified.directory)?;
+        file::make(&unified.directory.join(Part::Agent.as_str()))?;
         let mut missing = vec![];
         for (controller, directory) in &self.v1 {
-            if let Err(error) = file::make(directory) {
-                missing.push(format!(
+            match file::make(directory) {
+                Ok(made) => fresh &= made,
+                Err(error) => missing.push(format!(
                     "the v1 controller {controller} does not hold {}: failed to {error}",
                     self.unit
-                ));
+                )),
             }
         }
-        missing.extend(self.set(resources));
+        missing.extend(self.limit(resources, fresh));
         Ok(missing)
     }
 
-    /// Makes one more leaf (`desktop/`).
+    /// Makes one more leaf (`control/`, `desktop/`).
     ///
     /// # Errors
     /// When it cannot be made, or there are no cgroups.
     pub fn add(&self, part: Part) -> Result<(), CgroupError> {
-        file::make(&self.leaf(part, "make a group")?)
+        file::make(&self.leaf(part, "make a group")?).map(drop)
     }
 
     /// Sets the limits, now and for what runs already. Returns what could not be set.
     #[must_use]
     pub fn set(&self, resources: &Resources) -> Vec<String> {
+        self.limit(resources, false)
+    }
+
+    fn limit(&self, resources: &Resources, fresh: bool) -> Vec<String> {
         let Some(unified) = &self.unified else {
-            return limits::set_v1(|_| None, resources);
+            return limits::set_v1(|_| None, resources, fresh);
         };
         if self.v1.is_empty() {
-            return limits::set_unified(&unified.directory, resources);
+            return limits::set_unified(&unified.directory, resources, fresh);
         }
-        limits::set_v1(|controller| self.v1(controller), resources)
+        limits::set_v1(|controller| self.v1(controller), resources, fresh)
     }
 
     /// The leaf as a descriptor, for `CLONE_INTO_CGROUP`.
@@ -171,7 +174,7 @@ impl Group {
     pub fn renew(&self, part: Part) -> Result<(), CgroupError> {
         let leaf = self.leaf(part, "make a group")?;
         file::remove(&leaf)?;
-        file::make(&leaf)
+        file::make(&leaf).map(drop)
     }
 
     /// The files into which the stage must write its pid: every v1 group's, and v2's own unless it

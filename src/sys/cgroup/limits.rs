@@ -35,13 +35,13 @@ fn max(value: Option<u64>) -> String {
     value.map_or_else(|| "max".to_owned(), |v| v.to_string())
 }
 
-/// Sets v2 limits on the group; `None` lifts a limit.
-pub(super) fn set_unified(group: &Path, wanted: &Resources) -> Vec<String> {
+/// Sets v2 limits on the group; `None` lifts a limit, which a `fresh` group does not have.
+pub(super) fn set_unified(group: &Path, wanted: &Resources, fresh: bool) -> Vec<String> {
     let mut missing = vec![];
     let mut set = |directive: &str, name: &str, value: String, asked: bool| {
         let path = group.join(name);
         // Without a wish and without the file there is nothing to say.
-        if !asked && !path.exists() {
+        if !asked && (fresh || !path.exists()) {
             return;
         }
         if let Err(error) = file::write(&path, &value) {
@@ -87,13 +87,21 @@ pub(super) fn set_unified(group: &Path, wanted: &Resources) -> Vec<String> {
     missing
 }
 
-/// Sets v1 limits on the groups there are, by controller; `None` lifts a limit.
+/// Sets v1 limits on the groups there are, by controller; `None` lifts a limit, which `fresh`
+/// groups do not have.
 pub(super) fn set_v1<'a>(
     group: impl Fn(&str) -> Option<&'a Path>,
     wanted: &Resources,
+    fresh: bool,
 ) -> Vec<String> {
     let mut missing = vec![];
+    let of_memory = [
+        wanted.memory_high,
+        wanted.memory_max,
+        wanted.memory_swap_max,
+    ];
     match group("memory") {
+        Some(_) if fresh && of_memory == [None; 3] => {}
         Some(directory) => memory(directory, wanted, &mut missing),
         None => absent(
             "memory",
@@ -106,6 +114,7 @@ pub(super) fn set_v1<'a>(
         ),
     }
     match group("cpu") {
+        Some(_) if fresh && wanted.cpu_quota.is_none() && wanted.cpu_weight.is_none() => {}
         Some(directory) => cpu(directory, wanted, &mut missing),
         None => absent(
             "cpu",
@@ -117,6 +126,7 @@ pub(super) fn set_v1<'a>(
         ),
     }
     match group("pids") {
+        Some(_) if fresh && wanted.tasks_max.is_none() => {}
         Some(directory) => {
             let value = match wanted.tasks_max {
                 Some(tasks) => MaxValue::Value(i64::try_from(tasks).unwrap_or(i64::MAX)),
@@ -238,11 +248,11 @@ mod tests {
             ..Resources::default()
         };
         let nowhere = tempfile::tempdir().unwrap();
-        let unified = set_unified(nowhere.path(), &wanted);
+        let unified = set_unified(nowhere.path(), &wanted, false);
         assert_eq!(unified.len(), 2, "{unified:?}");
-        let v1 = set_v1(|_| None, &wanted);
+        let v1 = set_v1(|_| None, &wanted, false);
         assert_eq!(v1.len(), 2, "{v1:?}");
         assert!(v1[0].starts_with("MemoryMax= is not enforced"), "{v1:?}");
-        assert!(set_unified(nowhere.path(), &Resources::default()).is_empty());
+        assert!(set_unified(nowhere.path(), &Resources::default(), false).is_empty());
     }
 }

@@ -162,7 +162,7 @@ impl Tree {
             let directory = place.directory.join(name);
             let made = file::make(&directory);
             match made {
-                Ok(()) => {
+                Ok(_) => {
                     inherit_limits(&directory);
                     v1.push((*controller, directory));
                 }

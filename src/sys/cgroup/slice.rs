@@ -47,7 +47,7 @@ impl Tree {
             for (controller, tree) in &self.v1 {
                 let directory = tree.join(&place);
                 match file::make(&directory) {
-                    Ok(()) => inherit_limits(&directory),
+                    Ok(_) => inherit_limits(&directory),
                     Err(error) => missing.push(format!(
                         "the v1 controller {controller} does not hold {name}: failed to {error}"
                     )),

@@ -250,7 +250,7 @@ fn every_field_has_a_directive() {
         terminal,
         allowed_tools,
         permission_mode,
-    } = agent.unwrap();
+    } = *agent.unwrap();
     differ!(plain.agent.as_ref().unwrap(); runtime, runtime_binary, goal, model, role, workspace, terminal, allowed_tools, permission_mode);
     let plain = plain.service.unwrap();
     let crate::unit::Service {
