@@ -15,7 +15,6 @@
     reason = "a benchmark reads clocks, starts processes, prints, and ends where a step fails"
 )]
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
@@ -33,6 +32,13 @@ use serde_json::json;
 )]
 #[path = "../it/live.rs"]
 mod live;
+#[expect(dead_code, reason = "the benchmarks' own; a part of it is used here")]
+mod process;
+#[expect(dead_code, reason = "the benchmarks' own; a part of it is used here")]
+mod stamp;
+
+use process::{field, parent};
+use stamp::{Stamp, now, setting};
 
 type Measure = fn(&mut Table);
 
@@ -62,13 +68,6 @@ fn main() {
             measure(&mut table);
         }
     }
-}
-
-fn setting(name: &str, otherwise: u64) -> u64 {
-    std::env::var(name)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(otherwise)
 }
 
 fn runs() -> u64 {
@@ -113,58 +112,11 @@ fn milliseconds(seconds: f64) -> String {
     format!("{:.3} ms", seconds * 1000.0)
 }
 
-/// `CLOCK_MONOTONIC`, as the stamped program reads it.
-fn now() -> u64 {
-    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).unwrap();
-    u64::try_from(Duration::from(time).as_nanos()).unwrap()
-}
-
 fn since(begin: Instant) -> u64 {
     u64::try_from(begin.elapsed().as_nanos()).unwrap()
 }
 
-/// The stamped program and the FIFO into which it writes.
-struct Stamp {
-    program: PathBuf,
-    fifo: PathBuf,
-    reader: File,
-}
-
 impl Stamp {
-    fn new(directory: &Path) -> Self {
-        let program = directory.join("stamp");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/stamp.c");
-        let built = Command::new("cc")
-            .args(["-O2", "-static", "-nostdlib", "-nostartfiles"])
-            .args(["-ffreestanding", "-fno-stack-protector", "-o"])
-            .arg(&program)
-            .arg(source)
-            .status();
-        assert!(built.is_ok_and(|status| status.success()), "cc failed");
-        let fifo = directory.join("stamps");
-        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o666)).unwrap();
-        let open = std::os::unix::fs::PermissionsExt::from_mode(0o666);
-        std::fs::set_permissions(&fifo, open).unwrap();
-        // Read and write: opening does not wait, and there is never an end of file.
-        let reader = File::options().read(true).write(true).open(&fifo).unwrap();
-        Self {
-            program,
-            fifo,
-            reader,
-        }
-    }
-
-    /// The next program's first instruction, and its pid.
-    fn next(&mut self) -> (u64, i32) {
-        let mut said = [0; 16];
-        self.reader.read_exact(&mut said).unwrap();
-        let (time, pid) = said.split_at(8);
-        (
-            u64::from_ne_bytes(time.try_into().unwrap()),
-            i32::try_from(u64::from_ne_bytes(pid.try_into().unwrap())).unwrap(),
-        )
-    }
-
     /// The bare limit of a start: std's posix_spawn of the same program.
     fn bare(&mut self) -> Vec<u64> {
         (0..runs())
@@ -646,20 +598,6 @@ fn idle(table: &mut Table) {
         );
     }
     spine.stop(&name);
-}
-
-fn field(path: &Path, name: &str) -> u64 {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    text.lines()
-        .filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-        .filter_map(|rest| rest.split_whitespace().next()?.parse().ok())
-        .next()
-        .unwrap_or(0)
-}
-
-fn parent(pid: u32) -> u32 {
-    let status = PathBuf::from(format!("/proc/{pid}/status"));
-    u32::try_from(field(&status, "PPid")).unwrap()
 }
 
 /// Kibibytes.

@@ -3,7 +3,9 @@
  * say what it read. No C library, so that nothing of its own start is measured.
  *
  *   stamp FIFO [N]   writes CLOCK_MONOTONIC in nanoseconds and its pid (two 64-bit numbers) into
- *                    FIFO, forks N sleeping children, and sleeps.
+ *                    FIFO, forks N sleeping children, and sleeps. FIFO may begin with "FD:", a
+ *                    descriptor of one digit that is told by a line that the program is ready. As
+ *                    the interpreter of a script (#!stamp FIFO) it gets a path for N: that is 0.
  *   stamp            the same into standard output, and ends.
  */
 #include <fcntl.h>
@@ -35,21 +37,27 @@ __attribute__((noreturn, used)) void begin(long *stack)
 {
 	struct timespec now;
 	long long said[2];
-	long arguments = stack[0], count = 0, fd = 1;
+	long arguments = stack[0], count = 0, fd = 1, ready = -1;
 	char **argv = (char **)(stack + 1);
 
 	call(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&now, 0, 0);
 	said[0] = now.tv_sec * 1000000000LL + now.tv_nsec;
 	said[1] = call(SYS_getpid, 0, 0, 0, 0);
 	if (arguments > 2)
-		for (const char *digit = argv[2]; *digit; digit++)
+		for (const char *digit = argv[2]; *digit >= '0' && *digit <= '9'; digit++)
 			count = count * 10 + *digit - '0';
 	for (; count > 0; count--)
 		if (call(SYS_clone, 17 /* SIGCHLD */, 0, 0, 0) == 0)
 			for (;;)
 				call(SYS_ppoll, 0, 0, 0, 0);
+	if (arguments > 1 && argv[1][0] && argv[1][1] == ':') {
+		ready = argv[1][0] - '0';
+		argv[1] += 2;
+	}
 	if (arguments > 1)
 		fd = call(SYS_openat, AT_FDCWD, (long)argv[1], O_WRONLY, 0);
+	if (ready >= 0)
+		call(SYS_write, ready, (long)"\n", 1, 0);
 	call(SYS_write, fd, (long)said, sizeof said, 0);
 	while (arguments > 1)
 		call(SYS_ppoll, 0, 0, 0, 0);

@@ -30,7 +30,8 @@ pub(crate) struct Aether {
     runtime: tokio::runtime::Runtime,
 }
 
-const PROGRAMS: [(&str, &str); 6] = [
+/// What a whole Aether consists of, and where the build has put it.
+pub(crate) const PROGRAMS: [(&str, &str); 6] = [
     ("aether-init", env!("CARGO_BIN_EXE_aether-init")),
     ("aetherd", env!("CARGO_BIN_EXE_aetherd")),
     ("aetherctl", env!("CARGO_BIN_EXE_aetherctl")),
