@@ -27,10 +27,9 @@ pub(crate) fn parent(pid: u32) -> u32 {
 
 /// Resident memory in KiB, and the same with shared pages divided among those that share them.
 pub(crate) fn memory(pid: u32) -> (u64, u64) {
-    (
-        field(&file(pid, "status"), "VmRSS"),
-        field(&file(pid, "smaps_rollup"), "Pss"),
-    )
+    // The sum over the mappings: VmRSS is behind by some pages for each processor.
+    let sums = file(pid, "smaps_rollup");
+    (field(&sums, "Rss"), field(&sums, "Pss"))
 }
 
 /// How often the process, all of its threads, went to sleep: it had been woken as often.

@@ -67,7 +67,7 @@ struct Found {
 }
 
 impl Found {
-    fn new(
+    fn prepared(
         place: &Path,
         command: &[&str],
         question: &[&str],
@@ -157,7 +157,7 @@ fn s6_with(
     // It takes 500 unless told otherwise.
     let most = (count + 10).to_string();
     let ask = format!("for service in {services}/*; do s6-svstat -o up \"$service\"; done");
-    Found::new(
+    Found::prepared(
         place,
         &["s6-svscan", "-c", &most, &services],
         &["sh", "-c", &ask],
@@ -180,7 +180,7 @@ pub(crate) fn runit(stamp: &Stamp, place: &Path, count: usize) -> Result<Box<dyn
         return Err("runsvdir runs no more than 1000 services".to_owned());
     }
     let services = directories(stamp, place, count, false);
-    Found::new(
+    Found::prepared(
         place,
         &["runsvdir", "-P", &services],
         &["sh", "-c", &format!("sv status {services}/*")],
@@ -209,7 +209,7 @@ pub(crate) fn supervisord(
     );
     std::fs::write(&configuration, text).unwrap();
     let configuration = configuration.display().to_string();
-    Found::new(
+    Found::prepared(
         place,
         &["supervisord", "-c", &configuration],
         &["supervisorctl", "-c", &configuration, "status"],

@@ -17,6 +17,7 @@ pub(crate) const MARK: &str = "peers: ";
 /// the control groups is left by nobody: there, processes and groups may stand side by side.
 const SCRIPT: &str = r#"
 echo $$ >/sys/fs/cgroup/cgroup.procs
+mount -o remount,exec /run
 mount -t tmpfs tmpfs /tmp
 mkdir -p "$source" "$(dirname "$programs")"
 ln -s /run/payload/units /run/payload/policies "$source/"

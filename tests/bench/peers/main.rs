@@ -13,11 +13,13 @@
 //!
 //! - *ready*: start of the supervisor until it answers, where that comes before the batch;
 //! - *running*: the batch's command, until the last of N services has executed its first
-//!   instruction. The command is `aetherctl start`, `systemctl start`, `dinitctl start` of one unit
+//!   instruction; median of the rounds, its ratio to bare, and the *best* round, which on a machine
+//!   with other work says more. The command is `aetherctl start`, `systemctl start`, `dinitctl start` of one unit
 //!   that wants all N, none of which has been read before; of s6, runit and supervisord the start of
-//!   the supervisor itself, which starts what it finds. Median of the rounds, and its ratio to bare;
-//! - *said*: until the supervisor itself has said that all N run: its command ended. `ok` where
-//!   that must be asked for (s6-svstat, sv, supervisorctl) and was so when asked;
+//!   the supervisor itself, which starts what it finds;
+//! - *said*: until the supervisor itself has said that all N run: its command ended. For systemd
+//!   that is when it has forked, before the program runs. `ok` where it must be asked for
+//!   (s6-svstat, sv, supervisorctl) and was so when asked;
 //! - *own*, *RSS*, *PSS*: the supervisor's processes without the services, and their memory;
 //! - *PSS each*: what a service more costs: the slope between the two sizes;
 //! - *wake-ups*: how often all these processes went to sleep in the seconds of `AETHER_BENCH_IDLE`,
@@ -26,8 +28,9 @@
 //!   *old* services, which have run for longer than a second, and once for *new* ones, killed as
 //!   soon as they run. Each supervisor waits as little as it can be told to: Aether and systemd
 //!   `RestartSec=0`, dinit `restart-delay = 0` with `smooth-recovery`, supervisord `startsecs=0`.
-//!   s6 and runit have no setting: runit waits a second after a service that ran for less than one,
-//!   s6 a second after one that has not said that it is ready; the second row of s6 says so.
+//!   s6 and runit have no setting: runit waits a second after a service that ran for less than one;
+//!   s6 leaves a second between two starts, and waits one as well after the death of a service that
+//!   had not said that it is ready, so it has two rows.
 //!
 //! What the rows do for a service beyond starting it is not the same. Aether and systemd make a
 //! control group, Aether and supervisord capture its output; the others leave it (as systemd does

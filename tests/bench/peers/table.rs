@@ -56,10 +56,12 @@ fn rendered(
     before: &[Option<Rest>],
 ) -> String {
     let mut table = format!(
-        "{:<24} {:>9} {:>10} {:>6} {:>10} {:>5} {:>9} {:>9} {:>9} {:>8} {:>11} {:>6} {:>11} {:>6}\n",
+        "{:<24} {:>9} {:>10} {:>6} {:>10} {:>6} {:>10} {:>5} {:>9} {:>9} {:>9} {:>8} {:>11} {:>6} {:>11} {:>6}\n",
         format!("{size} services"),
         "ready ms",
         "running ms",
+        "ratio",
+        "best ms",
         "ratio",
         "said ms",
         "own",
@@ -100,6 +102,10 @@ fn rendered(
         let (ran, ran_ratio) = with_ratio(running);
         let (replaced, replaced_ratio) = with_ratio(old);
         let (renewed, renewed_ratio) = with_ratio(new);
+        let best = fastest(batches);
+        let best_ratio = best
+            .zip(bare.and_then(|batches| fastest(batches)))
+            .map(|(time, limit)| format!("{:.1}", time / limit));
         // This program is no supervisor.
         let last = batches.last().and_then(|batch| batch.rest.as_ref());
         let rest = last.filter(|rest| rest.own > 0);
@@ -109,10 +115,12 @@ fn rendered(
             .map(|(rest, before)| slope(before.pss, rest.pss, size - few));
         writeln!(
             table,
-            "{:<24} {:>9} {ran:>10} {ran_ratio:>6} {:>10} {:>5} {:>9} {:>9} {:>9} {:>8} \
+            "{:<24} {:>9} {ran:>10} {ran_ratio:>6} {:>10} {:>6} {:>10} {:>5} {:>9} {:>9} {:>9} {:>8} \
              {replaced:>11} {replaced_ratio:>6} {renewed:>11} {renewed_ratio:>6}",
             kind.name,
             milliseconds(ready),
+            milliseconds(best),
+            or_dash(best_ratio),
             match (said, rest) {
                 (None, Some(_)) => "ok".to_owned(),
                 (said, _) => milliseconds(said),
@@ -136,6 +144,12 @@ fn slope(few: u64, many: u64, more: usize) -> String {
     let of = |kibibytes: u64| f64::from(u32::try_from(kibibytes).unwrap());
     let more = f64::from(u32::try_from(more.max(1)).unwrap());
     format!("{:.1}", (of(many) - of(few)) / more)
+}
+
+/// The fastest start.
+fn fastest(batches: &[Batch]) -> Option<f64> {
+    let all = batches.iter().map(|batch| batch.running);
+    all.min_by(f64::total_cmp)
 }
 
 /// The median of what all batches have of this.
