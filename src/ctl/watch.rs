@@ -67,7 +67,7 @@ impl Watching {
     ) -> anyhow::Result<Exit> {
         let name = &self.name;
         let mut end = End::default();
-        end.ask(&client, name).await;
+        end.ask(&client, name, false).await;
         let mut reader_gone = ReaderGone::new()?;
         while !end.over() {
             tokio::select! {
@@ -77,7 +77,7 @@ impl Watching {
                     None => tokio::select! {
                         found = again(places, name) => {
                             (client, self.signals) = found?;
-                            end.ask(&client, name).await;
+                            end.ask(&client, name, true).await;
                         }
                         exit = self.interrupt.come() => return Ok(exit),
                     },
@@ -172,9 +172,13 @@ impl End {
         }
     }
 
-    async fn ask(&mut self, client: &Client, name: &UnitName) {
+    /// Asks. A unit that has ended may be forgotten already: then its signals, which are still in
+    /// line, say how, unless some of them were `missed`.
+    async fn ask(&mut self, client: &Client, name: &UnitName, missed: bool) {
         match ask::facts(client, name).await {
+            Ok(facts) if facts.text("InvocationID").is_empty() && !missed => {}
             Ok(facts) => self.learn(&facts),
+            Err(error) if error.is("NoSuchUnit") && !missed => {}
             // The connection's end is told by its signals; it says nothing of the unit.
             Err(error) if error.class() == ErrorClass::NoDaemon => {}
             Err(_) => self.gone = true,
@@ -187,11 +191,11 @@ impl End {
                 self.learn(&Facts(properties.json()));
                 // It may speak of the time before the start that is watched: signals wait in line.
                 if self.over() {
-                    self.ask(client, name).await;
+                    self.ask(client, name, false).await;
                 }
             }
             ClientSignal::UnitRemoved(unit) if unit == *name => self.gone = true,
-            ClientSignal::Missed(_) => self.ask(client, name).await,
+            ClientSignal::Missed(_) => self.ask(client, name, true).await,
             _ => {}
         }
     }

@@ -43,6 +43,7 @@ impl Daemon {
             }
         }
         self.kill_strangers();
+        self.drop_stray_transients();
         let effects = self.engine.resume(clock::now());
         for effect in effects {
             self.perform(effect);

@@ -7,7 +7,6 @@ use serde_json::json;
 
 use crate::bus::ask::{Ask, Asked, Denial, Signal, Told};
 use crate::daemon::Daemon;
-use crate::daemon::hands::Order;
 use crate::daemon::load::transient_text;
 use crate::engine::event::{Event, JobMode, Request, RequestId};
 use crate::name::UnitName;
@@ -161,8 +160,7 @@ impl Daemon {
             | Request::Pause { unit, .. }
             | Request::Resume { unit }
             | Request::Send { unit, .. }
-            | Request::Kill { unit, .. }
-            | Request::ResetFailed { unit: Some(unit) } => {
+            | Request::Kill { unit, .. } => {
                 if self.stopping
                     && matches!(request, Request::Start { .. } | Request::Restart { .. })
                 {
@@ -178,6 +176,11 @@ impl Daemon {
                     _ => Ok(()),
                 }
             }
+            // Also of what has no file any more, and is known only because it failed.
+            Request::ResetFailed { unit: Some(unit) } => match self.load(unit) {
+                Err(_) if self.engine.definition(unit).is_some() => Ok(()),
+                loaded => loaded,
+            },
             Request::ResetFailed { unit: None } | Request::Cancel { .. } => Ok(()),
         }
     }
@@ -287,20 +290,6 @@ impl Daemon {
             };
             self.feed(Event::Requested { id, request });
         }
-    }
-
-    /// The unit is gone from the engine.
-    pub(super) fn forget(&mut self, unit: &UnitName) {
-        self.agents.remove(unit);
-        self.close(unit);
-        self.drop_stored(unit);
-        self.recorded.remove(unit);
-        self.shares.remove(unit);
-        self.library.forget(unit);
-        self.drop_snapshot(unit);
-        // What was said of it last has opened its log again.
-        self.output.close(unit.clone());
-        self.hands.order(Order::Forget(unit.clone()));
     }
 
     /// Tells subscribers of a unit that is new.

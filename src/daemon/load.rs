@@ -158,6 +158,12 @@ impl Library {
         self.read.insert(name.clone(), reading);
     }
 
+    /// The file of a transient unit was removed; that is no news for whoever reloads.
+    pub(super) fn drop_name(&mut self, name: &UnitName) {
+        self.reloaded.remove(name);
+        self.names = unitfile::unit_names(&self.directories);
+    }
+
     pub(super) fn forget(&mut self, name: &UnitName) {
         self.file_states.remove(name);
         self.read.remove(name);
@@ -340,7 +346,14 @@ impl Daemon {
             let loaded = self.load(name);
             self.settle();
             if self.library.load_state(name, false) != MASKED {
-                loaded?;
+                // What has failed is known until somebody resets it, though its file is gone.
+                if matches!(loaded, Err(Denial::NoUnitFile { .. }))
+                    && self.engine.definition(name).is_some()
+                {
+                    self.library.lose(name);
+                } else {
+                    loaded?;
+                }
                 return Ok(UnitFacts {
                     need_reload: self.is_outdated(name),
                     ..self.unit_facts(name)
@@ -352,6 +365,15 @@ impl Daemon {
         if reading.state == MASKED {
             return Ok(UnitFacts {
                 load_state: MASKED,
+                ..self.unit_facts(name)
+            });
+        }
+        if reading.state == MISSING
+            && let Some(end) = self.last_end(name)
+        {
+            return Ok(UnitFacts {
+                invocation_id: self.invocation_id(end.invocation),
+                view: Some(end),
                 ..self.unit_facts(name)
             });
         }

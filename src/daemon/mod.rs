@@ -50,6 +50,7 @@ mod adopt;
 mod agent;
 mod attend;
 mod begin;
+mod collect;
 mod door;
 mod facts;
 mod hands;

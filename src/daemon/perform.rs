@@ -55,6 +55,7 @@ impl Daemon {
             }
             Effect::DropTimer { timer } => self.timers.retain(|(_, id)| *id != timer),
             Effect::Release { unit } => self.release(&unit),
+            Effect::Collect { unit } => self.collect(unit),
             Effect::Forget { unit } => {
                 self.forget(&unit);
                 self.publish(Signal::UnitRemoved(unit));

@@ -204,7 +204,7 @@ const fn ahead(counters: &Counters) -> Counters {
     }
 }
 
-fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
+pub(super) fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
     write_whole(path, &serde_json::to_vec(value)?)
 }
 

@@ -284,10 +284,13 @@ impl Step<'_> {
             State::Terminating {
                 main,
                 ref mut control,
+                last,
                 ..
             } => {
                 *control = None;
-                if main.is_none() {
+                if last {
+                    self.sweep();
+                } else if main.is_none() {
                     self.stop_post(0);
                 }
             }
@@ -314,6 +317,15 @@ impl Step<'_> {
         }
     }
 
+    /// With `ExitType=cgroup` whatever else runs goes on, however the main process ended.
+    fn main_of_running_gone(&mut self, service: &Service) {
+        if service.exit_cgroup {
+            self.enter_running(service, None);
+        } else {
+            self.end_of_running(service);
+        }
+    }
+
     /// The main process has ended (and was judged), or never came to be.
     fn main_gone(&mut self) {
         let Some(service) = &self.unit.service else {
@@ -329,7 +341,7 @@ impl Step<'_> {
             State::StartPost { ref mut main, .. } | State::StopExec { ref mut main, .. } => {
                 *main = None;
             }
-            State::Running { .. } => self.end_of_running(service),
+            State::Running { .. } => self.main_of_running_gone(service),
             // As in systemd: the command has its say, then everything goes down.
             State::Reloading {
                 control: Some(_),
@@ -339,7 +351,7 @@ impl Step<'_> {
             State::Reloading { control: None, .. } => {
                 self.core.run.reload_failed = Some("it ended while it reloaded".to_owned());
                 self.disarm();
-                self.end_of_running(service);
+                self.main_of_running_gone(service);
             }
             State::Interrupting { .. } => self.stop_post(0),
             State::Terminating {

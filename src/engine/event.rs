@@ -88,6 +88,12 @@ pub enum Event {
     Defined(Box<Unit>),
     /// A unit's file is gone: forget the unit once it is inactive.
     Undefined(UnitName),
+    /// [`Effect::Collect`]: everybody has been told of the unit's end; forget it, if still nobody
+    /// needs it.
+    Collect {
+        /// Which.
+        unit: UnitName,
+    },
     /// Somebody asks for something; authorised already.
     Requested {
         /// Carried back by [`Effect::Answer`].
@@ -721,7 +727,13 @@ pub enum Effect {
         /// Whose.
         unit: UnitName,
     },
-    /// The unit is undefined or a connection's, and inactive: forget it.
+    /// Nobody needs to know the unit any more. Answered by [`Event::Collect`], when all else that
+    /// happened has been told.
+    Collect {
+        /// Which.
+        unit: UnitName,
+    },
+    /// The unit is not defined any more and inactive: forget it.
     Forget {
         /// Which.
         unit: UnitName,

@@ -37,10 +37,12 @@ struct Reverse {
     stopped_from: Names,
     triggered_by: Names,
     member_of: Names,
+    failure_of: Names,
+    success_of: Names,
 }
 
 impl Reverse {
-    fn is_empty(&self) -> bool {
+    fn all(&self) -> [&Names; 17] {
         let Self {
             required_by,
             requisite_of,
@@ -57,6 +59,8 @@ impl Reverse {
             stopped_from,
             triggered_by,
             member_of,
+            failure_of,
+            success_of,
         } = self;
         [
             required_by,
@@ -74,9 +78,13 @@ impl Reverse {
             stopped_from,
             triggered_by,
             member_of,
+            failure_of,
+            success_of,
         ]
-        .into_iter()
-        .all(BTreeSet::is_empty)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.all().into_iter().all(BTreeSet::is_empty)
     }
 }
 
@@ -84,7 +92,7 @@ type Named = fn(&Relations) -> &Vec<UnitName>;
 type NamedBy = fn(&mut Reverse) -> &mut Names;
 
 /// Every directive, and where the unit that it names keeps who named it.
-const EDGES: [(Named, NamedBy); 15] = [
+const EDGES: [(Named, NamedBy); 17] = [
     (|r| &r.requires, |r| &mut r.required_by),
     (|r| &r.requisite, |r| &mut r.requisite_of),
     (|r| &r.wants, |r| &mut r.wanted_by),
@@ -100,6 +108,8 @@ const EDGES: [(Named, NamedBy); 15] = [
     (|r| &r.stop_propagated_from, |r| &mut r.stops),
     (|r| &r.triggers, |r| &mut r.triggered_by),
     (|r| &r.members, |r| &mut r.member_of),
+    (|r| &r.on_failure, |r| &mut r.failure_of),
+    (|r| &r.on_success, |r| &mut r.success_of),
 ];
 
 impl Graph {
@@ -238,6 +248,15 @@ impl Graph {
     /// Timers, sockets and paths that start this unit.
     pub(super) fn triggered_by(&self, name: &UnitName) -> Vec<UnitName> {
         self.others(name, |r| &r.triggered_by).cloned().collect()
+    }
+
+    /// Every unit that names this one in whatever way.
+    pub(super) fn named_by<'a>(&'a self, name: &UnitName) -> impl Iterator<Item = &'a UnitName> {
+        self.reverse
+            .get(name)
+            .into_iter()
+            .flat_map(Reverse::all)
+            .flatten()
     }
 
     /// Units that this one says it cannot run together with.

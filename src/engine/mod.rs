@@ -4,15 +4,17 @@
 //! daemon waits for one event, calls [`Engine::handle`], performs each effect, and what comes of an
 //! effect is the next event. Read `event` first, then `state` (whose comment is the specification);
 //! `request` → `transaction` → `schedule` is the way of a wish, `start`, `end`, `reload`, `stop`,
-//! `pause` and `talk` are the life of one unit, `trigger` that of timers, sockets and paths;
-//! `react` is what one unit's change means for others.
+//! `late`, `pause` and `talk` are the life of one unit, `trigger` that of timers, sockets and paths;
+//! `react` is what one unit's change means for others, `collect` which units are forgotten.
 #![forbid(unsafe_code)]
 
+mod collect;
 mod end;
 pub mod event;
 mod graph;
 mod input;
 mod job;
+mod late;
 mod pause;
 mod place;
 mod react;
@@ -72,6 +74,8 @@ pub struct Engine {
     members: BTreeMap<UnitName, BTreeSet<UnitName>>,
     /// Changes of public states whose consequences have not been drawn.
     moves: Vec<Move>,
+    /// What is over, and is known only because something that is up names it.
+    retained: BTreeSet<UnitName>,
     /// The local time zone.
     zone: Zone,
     /// Units looked at during one event, as they were before; `None`: they are to be told anyway.
@@ -121,6 +125,7 @@ impl Engine {
         match event {
             Event::Defined(unit) => self.define(now, *unit),
             Event::Undefined(unit) => self.with(now, &unit, |step| step.core.undefined = true),
+            Event::Collect { unit } => self.collect_garbage(now, &unit),
             Event::Requested { id, request } => self.request(now, id, request),
             Event::Spawned { unit, spawn, pid } => {
                 self.with(now, &unit, |step| step.spawned(spawn, pid));
@@ -218,6 +223,7 @@ impl Engine {
             Some(record) => {
                 record.unit = unit;
                 record.core.undefined = false;
+                record.core.asked = false;
             }
             None => {
                 let core = Snapshot::new(now);
@@ -359,6 +365,7 @@ impl Engine {
 
     /// Puts the effects in order and says who changed.
     fn collect(&mut self) -> Vec<Effect> {
+        self.look_for_garbage();
         let mut out = std::mem::take(&mut self.out);
         // Stable: within each group the order is that in which things were decided.
         out.sort_by_key(|effect| !is_work(effect));
@@ -367,8 +374,7 @@ impl Engine {
                 continue;
             };
             let core = &record.core;
-            let passing = core.undefined || core.of_connection;
-            if passing && core.state.is_dead() && core.job.is_none() {
+            if core.undefined && record.may_go() {
                 self.gone.push_back(record.view());
                 if self.gone.len() > GONE {
                     self.gone.pop_front();
@@ -544,7 +550,8 @@ fn is_work(effect: &Effect) -> bool {
         | Effect::Stamp { .. }
         | Effect::Sweep { .. }
         | Effect::Release { .. } => true,
-        Effect::Forget { .. }
+        Effect::Collect { .. }
+        | Effect::Forget { .. }
         | Effect::Answer { .. }
         | Effect::JobNew { .. }
         | Effect::JobEnded { .. }

@@ -310,6 +310,7 @@ impl Step<'_> {
             main,
             control: None,
             aborting: false,
+            last: false,
             deadline,
         };
     }
@@ -366,9 +367,7 @@ impl Step<'_> {
             Outcome::Watchdog,
             format!("it gave no sign of life for WatchdogSec= ({why})"),
         );
-        self.core.run.stopping = true;
-        self.leave_running();
-        self.abort(service, main, control);
+        self.bite(service, main, control);
     }
 
     /// `EXTEND_TIMEOUT_USEC=`: no clock that ticks for the unit ends sooner than this. An agent does

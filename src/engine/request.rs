@@ -74,6 +74,10 @@ impl Engine {
                 directive: directive.to_owned(),
             });
         }
+        if starts {
+            // Also where it is refused: what was only made for this is not needed any more.
+            self.with(now, unit, |step| step.core.asked = true);
+        }
         let entries = self.plan(unit, kind, mode, force)?;
         self.install(now, entries, false, mode)
             .map(Answer::Job)

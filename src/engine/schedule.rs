@@ -39,6 +39,7 @@ impl Engine {
                     job.irreversible = mode == JobMode::ReplaceIrreversibly;
                     self.with(now, &name, |step| {
                         step.core.job = Some(job);
+                        step.core.asked |= job.kind != JobType::Stop;
                         step.core.clocks.job = step.arm_always(step.unit.settings.job_timeout);
                         step.out.push(Effect::JobNew {
                             job: id,

@@ -150,6 +150,7 @@ impl Engine {
             });
         }
         self.dirty.extend(self.busy.iter().cloned());
+        self.look_for_all_garbage();
         self.follow(now);
         self.collect()
     }

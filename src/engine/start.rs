@@ -9,7 +9,6 @@ use std::time::Duration;
 use crate::engine::event::{Effect, Role, Source, SpawnId};
 use crate::engine::state::{Alive, Deadline, Freezer, Process, Run, State};
 use crate::engine::step::Step;
-use crate::engine::view::Outcome;
 use crate::name::{Invocation, UnitType};
 use crate::plan::Enforcement;
 use crate::unit::{Condition, Service, StartType};
@@ -305,16 +304,18 @@ impl Step<'_> {
         } else {
             self.drop_timer(deadline);
         }
-        self.core.clocks.runtime = self.arm(service.runtime_max);
+        self.core.clocks.runtime = self.arm(self.longest_run(service));
         self.enter_running(service, main);
     }
 
     /// What has started runs, or has ended already.
     pub(super) fn enter_running(&mut self, service: &Service, main: Option<Alive>) {
         let nobody = main.is_none() && self.core.run.finding.is_none();
-        let unknown = nobody && service.start == StartType::Forking && !self.core.run.main_seen;
+        let unknown = nobody
+            && (service.exit_cgroup
+                || service.start == StartType::Forking && !self.core.run.main_seen);
         if unknown {
-            // Nobody knows which process it is; it lives as long as any does.
+            // Nobody knows which process it is, or it does not matter: it lives as long as any does.
             self.core.state = State::Running { main: None };
             self.out.push(Effect::Sweep {
                 unit: self.unit.name.clone(),
@@ -424,13 +425,5 @@ impl Step<'_> {
                 self.start_post(service, Some(main), 0, deadline);
             }
         }
-    }
-
-    /// The start took too long.
-    pub(super) fn start_late(&mut self) {
-        self.fail(
-            Outcome::Timeout,
-            "its start took longer than TimeoutStartSec=",
-        );
     }
 }

@@ -134,6 +134,9 @@ pub(super) enum State {
         control: Option<Alive>,
         /// By the watchdog's signal.
         aborting: bool,
+        /// `ExecStopPost=` has had its time.
+        #[serde(default)]
+        last: bool,
         deadline: Deadline,
     },
     Killing {
@@ -150,6 +153,9 @@ pub(super) enum State {
         deadline: Deadline,
     },
     Sweeping {
+        /// By the watchdog's signal.
+        #[serde(default)]
+        aborting: bool,
         deadline: Deadline,
     },
     AutoRestart {
@@ -344,9 +350,12 @@ pub struct Snapshot {
     pub(super) trigger_of_next: Option<UnitName>,
     /// The definition is gone; forget the unit once it is dead.
     pub(super) undefined: bool,
-    /// It is there for one connection (`Accept=yes`); forget the unit once it is dead.
+    /// Since it was defined somebody has asked for its start: it has had its turn.
     #[serde(default)]
-    pub(super) of_connection: bool,
+    pub(super) asked: bool,
+    /// It serves one connection (`Accept=yes`), and there will be none like it.
+    #[serde(default)]
+    pub(super) connection: bool,
     /// What a timer, path or socket unit knows of its elapses.
     pub(super) trigger: Trigger,
     pub(super) since: Now,
@@ -388,7 +397,8 @@ impl Snapshot {
             fresh_next: false,
             trigger_of_next: None,
             undefined: false,
-            of_connection: false,
+            asked: false,
+            connection: false,
             trigger: Trigger::default(),
             since: now,
             active_enter: None,
@@ -467,11 +477,18 @@ impl Snapshot {
             State::Elapsed => "elapsed",
             State::StopExec { .. } => "stop",
             State::Interrupting { .. } => "stop-interrupt",
-            State::Terminating { aborting: true, .. } => "stop-watchdog",
-            State::Terminating { .. } => "stop-sigterm",
+            State::Terminating {
+                aborting: true,
+                last: false,
+                ..
+            } => "stop-watchdog",
+            State::Terminating { last: false, .. } => "stop-sigterm",
+            State::Terminating { aborting: true, .. } | State::Sweeping { aborting: true, .. } => {
+                "final-watchdog"
+            }
             State::Killing { last: false, .. } => "stop-sigkill",
             State::StopPost { .. } => "stop-post",
-            State::Sweeping { .. } => "final-sigterm",
+            State::Terminating { .. } | State::Sweeping { .. } => "final-sigterm",
             State::Killing { last: true, .. } => "final-sigkill",
             State::AutoRestart { .. } => "auto-restart",
         }
@@ -607,7 +624,7 @@ impl State {
             | Self::Terminating { deadline, .. }
             | Self::Killing { deadline, .. }
             | Self::StopPost { deadline, .. }
-            | Self::Sweeping { deadline }
+            | Self::Sweeping { deadline, .. }
             | Self::AutoRestart { deadline } => *deadline,
             Self::Dead { .. }
             | Self::Checking
@@ -634,7 +651,7 @@ impl State {
             | Self::Terminating { deadline, .. }
             | Self::Killing { deadline, .. }
             | Self::StopPost { deadline, .. }
-            | Self::Sweeping { deadline }
+            | Self::Sweeping { deadline, .. }
             | Self::AutoRestart { deadline } => Some(deadline),
             Self::Dead { .. }
             | Self::Checking
@@ -654,6 +671,11 @@ impl State {
     /// Whether it is on its way down.
     pub(super) fn is_stopping(&self) -> bool {
         self.active() == ActiveState::Deactivating
+    }
+
+    /// Whether nothing of it runs, because it failed.
+    pub(super) const fn is_failed(&self) -> bool {
+        matches!(self, Self::Dead { failed: true })
     }
 
     /// Whether nothing of it runs.

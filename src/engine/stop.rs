@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use crate::engine::event::{Effect, ExitStatus, Role, TimerId, Whom};
+use crate::engine::event::{Effect, ExitStatus, Role};
 use crate::engine::restart::{self, SIGCONT, SIGHUP, SIGKILL};
 use crate::engine::state::{Alive, Deadline, Next, Process, State};
 use crate::engine::step::Step;
@@ -50,7 +50,7 @@ impl Step<'_> {
     }
 
     /// Begins the way down from wherever it is up.
-    fn wind_down(&mut self) {
+    pub(super) fn wind_down(&mut self) {
         self.core.run.stopping = true;
         self.leave_running();
         match self.core.state {
@@ -130,11 +130,11 @@ impl Step<'_> {
         self.terminate(main, control, limit);
     }
 
-    fn timeout_stop(&self) -> Option<Duration> {
+    pub(super) fn timeout_stop(&self) -> Option<Duration> {
         self.unit.service.as_ref().and_then(|s| s.timeout_stop)
     }
 
-    fn terminate(
+    pub(super) fn terminate(
         &mut self,
         main: Option<Process>,
         control: Option<Process>,
@@ -158,38 +158,7 @@ impl Step<'_> {
             main,
             control,
             aborting: false,
-            deadline,
-        };
-    }
-
-    /// The watchdog's signal, with the time of `TimeoutAbortSec=`.
-    pub(super) fn abort(
-        &mut self,
-        service: &Service,
-        main: Option<Alive>,
-        control: Option<Process>,
-    ) {
-        if control.is_some_and(|process| process.alive().is_none()) {
-            return self.kill(main.map(Process::Alive), control);
-        }
-        self.disarm();
-        let whom = if main.is_none() || service.kill_mode == KillMode::ControlGroup {
-            Whom::All
-        } else {
-            Whom::Main
-        };
-        for signal in [service.watchdog_signal, SIGCONT] {
-            self.out.push(Effect::Signal {
-                unit: self.unit.name.clone(),
-                whom,
-                signal,
-            });
-        }
-        let deadline = self.arm(service.timeout_abort);
-        self.core.state = State::Terminating {
-            main,
-            control: control.and_then(Process::alive),
-            aborting: true,
+            last: false,
             deadline,
         };
     }
@@ -212,41 +181,15 @@ impl Step<'_> {
 
     /// Sends the polite signals to whom `KillMode=` says.
     pub(super) fn ask_to_end(&mut self, service: &Service, main: bool, control: bool) {
-        let unit = || self.unit.name.clone();
         let signals = match service.kill_mode {
             KillMode::None => vec![],
+            // Nobody is known who could be asked.
+            KillMode::Mixed | KillMode::Process if !main && !control => vec![SIGKILL],
             KillMode::ControlGroup | KillMode::Mixed | KillMode::Process => {
                 self.polite_signals(service)
             }
         };
-        let group = service.kill_mode == KillMode::ControlGroup;
-        if !main && !control {
-            // Nobody is known; what is left is asked, and the empty cgroup is the answer.
-            let signals = if group { signals } else { vec![SIGKILL] };
-            self.out.push(Effect::Sweep {
-                unit: unit(),
-                signals,
-            });
-            return;
-        }
-        let whom = if group {
-            vec![Whom::All]
-        } else {
-            let known = [(main, Whom::Main), (control, Whom::Control)];
-            known
-                .into_iter()
-                .filter_map(|(there, whom)| there.then_some(whom))
-                .collect()
-        };
-        for whom in whom {
-            for signal in &signals {
-                self.out.push(Effect::Signal {
-                    unit: unit(),
-                    whom,
-                    signal: *signal,
-                });
-            }
-        }
+        self.send_to(service, main, control, &signals);
     }
 
     pub(super) fn kill_all(&mut self) {
@@ -260,7 +203,12 @@ impl Step<'_> {
         self.end_by_force(main, control, false);
     }
 
-    fn end_by_force(&mut self, main: Option<Process>, control: Option<Process>, last: bool) {
+    pub(super) fn end_by_force(
+        &mut self,
+        main: Option<Process>,
+        control: Option<Process>,
+        last: bool,
+    ) {
         self.disarm();
         let final_signal = self
             .unit
@@ -301,8 +249,15 @@ impl Step<'_> {
             State::Terminating {
                 main: None,
                 control: None,
+                last,
                 ..
-            } => self.after_the_last(service),
+            } => {
+                if *last {
+                    self.sweep();
+                } else {
+                    self.after_the_last(service);
+                }
+            }
             State::Sweeping { .. } => self.conclude(),
             State::Running { main: None } if self.core.run.finding.is_none() => {
                 self.end_of_running(service);
@@ -397,7 +352,10 @@ impl Step<'_> {
             signals,
         });
         let deadline = self.arm_always(service.timeout_stop);
-        self.core.state = State::Sweeping { deadline };
+        self.core.state = State::Sweeping {
+            aborting: false,
+            deadline,
+        };
     }
 
     /// The clocks of the running unit stop, and nobody need approve of anything any more.
@@ -482,90 +440,6 @@ impl Step<'_> {
                     "ended with {dropped} messages not delivered; they are dropped"
                 ));
             }
-        }
-    }
-
-    /// A timer of the unit is due.
-    pub(super) fn timer_fired(&mut self, timer: TimerId) {
-        let is = |deadline: Deadline| matches!(deadline, Deadline::At { timer: own, .. } if own == timer);
-        let Some(service) = &self.unit.service else {
-            return;
-        };
-        if is(self.core.clocks.runtime) {
-            self.core.clocks.runtime = Deadline::Never;
-            self.fail(Outcome::Timeout, "it ran for longer than RuntimeMaxSec=");
-            self.wind_down();
-        } else if is(self.core.clocks.watchdog) {
-            self.core.clocks.watchdog = Deadline::Never;
-            self.watchdog_expired(service, "its time is over");
-        } else if is(self.core.state.deadline()) {
-            if let Some(deadline) = self.core.state.deadline_mut() {
-                *deadline = Deadline::Never;
-            }
-            self.state_timed_out();
-        }
-    }
-
-    fn state_timed_out(&mut self) {
-        match self.core.state {
-            State::Condition { .. }
-            | State::StartPre { .. }
-            | State::Launching { .. }
-            | State::Seeking { .. }
-            | State::StartPost { .. } => {
-                self.start_late();
-                self.wind_down();
-            }
-            State::Idling { .. } => self.end_idling(),
-            State::Reloading { main, control, .. } => self.reload_late(main, control),
-            State::StopExec { main, control, .. } => {
-                self.fail(
-                    Outcome::Timeout,
-                    "ExecStop= took longer than TimeoutStopSec=",
-                );
-                self.signal(main.map(Process::Alive), Some(control));
-            }
-            State::Interrupting { main, .. } => {
-                let limit = self.timeout_stop().map(|limit| limit - limit / 4);
-                self.terminate(Some(Process::Alive(main)), None, limit);
-            }
-            State::Terminating {
-                main,
-                control,
-                aborting,
-                ..
-            } => {
-                if !aborting {
-                    self.fail(Outcome::Timeout, "it did not end within TimeoutStopSec=");
-                }
-                self.kill(main.map(Process::Alive), control.map(Process::Alive));
-            }
-            // What survived FinalKillSignal= does not survive this.
-            State::Killing { .. } => self.kill_all(),
-            State::StopPost { control, .. } => {
-                self.fail(
-                    Outcome::Timeout,
-                    "ExecStopPost= took longer than TimeoutStopSec=",
-                );
-                self.end_by_force(None, Some(control), true);
-            }
-            State::Sweeping { .. } => {
-                self.fail(
-                    Outcome::Timeout,
-                    "what it left behind did not end within TimeoutStopSec=",
-                );
-                self.end_by_force(None, None, true);
-            }
-            // `schedule` makes the start job: it may have to wait for others.
-            State::AutoRestart { .. }
-            | State::Dead { .. }
-            | State::Checking
-            | State::Running { .. }
-            | State::Exited
-            | State::Opening
-            | State::Waiting { .. }
-            | State::Triggered
-            | State::Elapsed => {}
         }
     }
 

@@ -1,5 +1,8 @@
 //! Examples: one sentence each, one engine, no world.
 
+mod collect;
+mod late;
+
 use std::time::Duration;
 
 use crate::engine::event::*;

@@ -25,6 +25,9 @@ impl Engine {
         force: bool,
     ) -> Result<Vec<Entry>, Refusal> {
         let mut entries = Entries::new();
+        if matches!(kind, JobType::Start | JobType::Restart) && !self.is_startable(anchor) {
+            return Err(Refusal::NoSuchUnit(anchor.clone()));
+        }
         // 1. Pull in what the wish needs, wants, excludes or takes along.
         if matches!(
             mode,
@@ -91,7 +94,7 @@ impl Engine {
             };
             for name in std::iter::once(root).chain(all) {
                 for wanted in self.graph.wants(&name) {
-                    if self.records.contains_key(wanted) && seen.insert(wanted.clone()) {
+                    if self.is_startable(wanted) && seen.insert(wanted.clone()) {
                         roots.push((wanted.clone(), false));
                     }
                 }
@@ -122,7 +125,7 @@ impl Engine {
         let missing = all
             .iter()
             .chain(verified)
-            .find(|name| !self.records.contains_key(*name));
+            .find(|name| !self.is_startable(name));
         match missing.cloned() {
             None => Ok(all),
             Some(missing) => Err(Refusal::MissingRequirement {

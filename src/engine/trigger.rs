@@ -101,8 +101,11 @@ impl Engine {
                 }
             }
         });
-        // Whoever may connect would otherwise fill the memory, started or not.
-        self.with(now, instance, |step| step.core.of_connection = true);
+        self.with(now, instance, |step| {
+            step.core.connection = true;
+            // A connection that came too often is hung up, and its instance is never started.
+            step.core.asked |= limited;
+        });
         if !limited {
             self.start_quietly(now, instance, JobMode::Replace, name);
         }
@@ -210,7 +213,7 @@ impl Engine {
         mode: JobMode,
         on_account_of: &UnitName,
     ) {
-        if !self.records.contains_key(name) {
+        if !self.is_startable(name) {
             return;
         }
         match self.plan(name, JobType::Start, mode, false) {
@@ -221,6 +224,7 @@ impl Engine {
                 self.install(now, entries, false, JobMode::Replace);
             }
             Err(refusal) => self.with(now, name, |step| {
+                step.core.asked = true;
                 step.log(format!("cannot be started: {refusal}"));
             }),
         }
@@ -474,7 +478,7 @@ fn random_delay(timer: &Timer, name: &UnitName, seed: u64, count: u64) -> u64 {
 }
 
 /// 64 bits that look random and depend on all of it (FNV-1a, then the finish of SplitMix64).
-fn hash(seed: u64, text: &str) -> u64 {
+pub(super) fn hash(seed: u64, text: &str) -> u64 {
     let folded = text
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325 ^ seed, |hash, byte| {

@@ -16,6 +16,7 @@ pub(super) fn check(loader: &mut Loader<'_>, documents: &[Document]) {
             resolve_type(loader);
             command(loader, documents);
             restart(loader, documents);
+            exit_type(loader, documents);
             user(loader, documents);
         }
         UnitType::Timer => {
@@ -120,6 +121,20 @@ fn resolve_type(loader: &mut Loader<'_>) {
         && loader.name.kind() == UnitType::Service
     {
         service.start = StartType::Oneshot;
+    }
+}
+
+/// What can only be waited for as a whole has no end to be waited for (systemd.service(5)).
+fn exit_type(loader: &mut Loader<'_>, documents: &[Document]) {
+    let service = &loader.draft.service;
+    if service.exit_cgroup && service.start == StartType::Oneshot {
+        let message = "ExitType=cgroup is not for Type=oneshot".to_owned();
+        loader.refuse(
+            documents,
+            "ExitType",
+            message,
+            "write Type=exec, or ExitType=main",
+        );
     }
 }
 

@@ -138,6 +138,9 @@ pub struct Service {
     pub exec_stop: Vec<Command>,
     /// `ExecStopPost=`.
     pub exec_stop_post: Vec<Command>,
+    /// `ExitType=cgroup`: it runs until the last of its processes has ended, not the main one.
+    #[serde(default)]
+    pub exit_cgroup: bool,
     /// `RemainAfterExit=`.
     pub remain_after_exit: bool,
     /// `Restart=`.
@@ -162,8 +165,17 @@ pub struct Service {
     pub timeout_stop: Option<Duration>,
     /// `TimeoutAbortSec=`: as `timeout_stop`, after the watchdog's signal.
     pub timeout_abort: Option<Duration>,
+    /// `TimeoutStartFailureMode=`: how what is too late with its start is ended.
+    #[serde(default)]
+    pub start_failure_mode: FailureMode,
+    /// `TimeoutStopFailureMode=`: how what is too late with its stop is ended.
+    #[serde(default)]
+    pub stop_failure_mode: FailureMode,
     /// `RuntimeMaxSec=`; `None`: no limit. Time paused is not counted.
     pub runtime_max: Option<Duration>,
+    /// `RuntimeRandomizedExtraSec=`: up to so much longer, another time for each run.
+    #[serde(default)]
+    pub runtime_extra: Duration,
     /// `WatchdogSec=`: longest time between two `WATCHDOG=1`; `None`: nobody watches.
     pub watchdog: Option<Duration>,
     /// `PIDFile=`: where a forking service writes which process is the main one.
@@ -288,6 +300,19 @@ pub enum KillMode {
     Process,
     /// No signal but the final kill.
     None,
+}
+
+/// `TimeoutStartFailureMode=`, `TimeoutStopFailureMode=`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureMode {
+    /// As any stop: `KillSignal=` first, and the final kill when that does not help.
+    #[default]
+    Terminate,
+    /// `WatchdogSignal=` first, for a core dump, with `TimeoutAbortSec=` for it.
+    Abort,
+    /// The final kill at once.
+    Kill,
 }
 
 /// `OOMPolicy=`: what one process killed for memory means for the unit.

@@ -294,7 +294,10 @@ impl Aether {
         let deadline = std::time::Instant::now() + PATIENCE;
         let group = self.group(unit);
         while group.exists() {
-            assert!(std::time::Instant::now() < deadline, "{unit} has its cgroup still");
+            assert!(
+                std::time::Instant::now() < deadline,
+                "{unit} has its cgroup still"
+            );
             std::thread::yield_now();
         }
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::engine::Engine;
 use crate::engine::event::{Event, ExitStatus, JobMode, Notice, Request, Role, SpawnId};
-use crate::engine::sim::{Law, Random, World, failure};
+use crate::engine::sim::{Law, Random, World, failure, units};
 use crate::name::UnitName;
 use crate::runtime::{TurnResult, Verdict};
 
@@ -41,6 +41,8 @@ pub enum Action {
     Notify(u8, u8),
     /// Somebody connects, a path is as it should be.
     Trigger(u8),
+    /// A unit's file is read (again), or found to be gone.
+    Read(u8, bool),
     /// A failure is forgiven.
     Forgive(u8),
     /// The next answer on its way arrives.
@@ -76,6 +78,7 @@ impl Action {
             23..=25 => Self::Notify(unit, more),
             26 => Self::Trigger(unit),
             27 => Self::Forgive(unit),
+            34 => Self::Read(unit, more % 8 == 0),
             28..=31 => Self::Tick((luck.bits() & 0x3fff) as u16),
             32 => Self::Jump((luck.bits() & 0xfff) as i16 - 2048),
             33 => Self::Crash,
@@ -176,8 +179,17 @@ impl World {
             Action::Trigger(index) => {
                 let unit = self.unit(index);
                 if self.awaited.remove(&unit) {
-                    self.later(&unit.clone(), Event::Triggered { unit });
+                    self.pull(unit);
                 }
+            }
+            Action::Read(index, gone) => {
+                let index = usize::from(index) % self.units.len();
+                let unit = self.units[index].clone();
+                self.tell(if gone {
+                    Event::Undefined(unit.name)
+                } else {
+                    Event::Defined(Box::new(unit))
+                });
             }
             Action::Answer(index) => {
                 self.answer(usize::from(index));
@@ -196,6 +208,28 @@ impl World {
     fn unit(&self, index: u8) -> UnitName {
         let index = usize::from(index) % self.units.len();
         self.units[index].name.clone()
+    }
+
+    /// Somebody connects, and has an instance of its own where the socket says so.
+    fn pull(&mut self, unit: UnitName) {
+        let accepts = self
+            .engine
+            .definition(&unit)
+            .and_then(|unit| unit.socket.as_ref())
+            .is_some_and(|socket| socket.accept);
+        if !accepts {
+            return self.later(&unit.clone(), Event::Triggered { unit });
+        }
+        self.connections += 1;
+        let Some(instance) = units::connection(self.connections) else {
+            return;
+        };
+        let name = instance.name.clone();
+        self.tell(Event::Defined(Box::new(instance)));
+        self.tell(Event::Accepted {
+            unit,
+            instance: name,
+        });
     }
 
     fn exit(&mut self, spawn: SpawnId, how: u8) {
@@ -328,6 +362,7 @@ impl World {
                         | Event::BusName { .. }
                         | Event::Emptied { .. }
                         | Event::Triggered { .. }
+                        | Event::Collect { .. }
                 )
             });
             for spawn in lost {
@@ -404,6 +439,7 @@ impl World {
                     .is_none_or(|(unit, _)| self.engine.waits_for_place(unit).is_some())
             });
             if ended || !self.broken.is_empty() {
+                self.check_forgotten();
                 return;
             }
             if round % 64 == 0 || !self.answer(0) {

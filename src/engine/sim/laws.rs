@@ -37,6 +37,8 @@ pub enum Law {
     NothingWaitsForNothing,
     /// Every timer that the engine waits for is set, and no other.
     TimersAreExact,
+    /// What is over and needed by nobody is forgotten, and nothing else is.
+    GarbageGoes,
 }
 
 impl fmt::Display for Law {
@@ -273,6 +275,45 @@ impl World {
         }
         for (law, text) in found {
             self.break_law(law, text);
+        }
+    }
+
+    /// A unit is forgotten: nothing of it may be left, and whoever has it later has a new one.
+    pub(super) fn forget(&mut self, unit: &UnitName) {
+        let left = self.of(unit);
+        let job = self.open.values().find(|(other, _)| other == unit).cloned();
+        self.hold(left.is_empty() && job.is_none(), Law::GarbageGoes, || {
+            format!("{unit} was forgotten with {left:?} and {job:?}")
+        });
+        let known = self.engine.records.contains_key(unit);
+        self.hold(!known, Law::GarbageGoes, || {
+            format!("{unit} is known after it was forgotten")
+        });
+        self.starts.remove(unit);
+        self.seen.remove(unit);
+        self.free.remove(unit);
+        self.awaited.remove(unit);
+    }
+
+    /// When everything has been answered, nobody waits to be forgotten.
+    pub(super) fn check_forgotten(&mut self) {
+        while let Some(unit) = self.pending.iter().find_map(|(unit, queue)| {
+            let asked = |event: &Event| matches!(event, Event::Collect { .. });
+            queue.iter().any(asked).then(|| unit.clone())
+        }) {
+            if let Some(queue) = self.pending.get_mut(&unit) {
+                queue.retain(|event| !matches!(event, Event::Collect { .. }));
+            }
+            self.tell(Event::Collect { unit });
+        }
+        let left = self
+            .engine
+            .records
+            .keys()
+            .find(|unit| self.engine.is_garbage(unit));
+        if let Some(unit) = left.cloned() {
+            let text = format!("{unit} is over, and nobody forgets it");
+            self.break_law(Law::GarbageGoes, text);
         }
     }
 

@@ -97,6 +97,7 @@ pub struct World {
     last: Option<(Event, Vec<Effect>)>,
     broken: Vec<(Law, String)>,
     requests: u64,
+    connections: u64,
     steps: u64,
 }
 
@@ -129,6 +130,7 @@ impl World {
             last: None,
             broken: Vec::new(),
             requests: 0,
+            connections: 0,
             steps: 0,
         };
         for unit in units {

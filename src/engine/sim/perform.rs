@@ -126,16 +126,19 @@ impl World {
                     self.awaited.remove(&unit);
                 }
                 Effect::Changed { .. } => {
-                    let last = effects[at..]
-                        .iter()
-                        .all(|effect| matches!(effect, Effect::Changed { .. }));
+                    let last = effects[at..].iter().all(|effect| {
+                        matches!(effect, Effect::Changed { .. } | Effect::Forget { .. })
+                    });
                     self.hold(last, Law::ReplayIsExact, || {
                         "something comes after what has changed".to_owned()
                     });
                 }
+                Effect::Collect { unit } => {
+                    self.later(&unit.clone(), Event::Collect { unit });
+                }
+                Effect::Forget { unit } => self.forget(&unit),
                 Effect::Stamp { .. }
                 | Effect::Interrupt { .. }
-                | Effect::Forget { .. }
                 | Effect::Answer { .. }
                 | Effect::JobNew { .. }
                 | Effect::JobEnded { .. }

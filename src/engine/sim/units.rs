@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::name::UnitName;
 use crate::unit::{
-    Command, Condition, ConditionKind, JobMode, KillMode, Restart, RuntimeKind, Service, StartType,
-    TimerBase, Unit,
+    Command, Condition, ConditionKind, FailureMode, JobMode, KillMode, Restart, RuntimeKind,
+    Service, StartType, TimerBase, Unit,
 };
 
 fn name(text: &str) -> Option<UnitName> {
@@ -163,6 +163,43 @@ pub(super) fn units() -> Vec<Unit> {
                 timer.randomized_delay = second(3);
             }
         }),
+        service("e.service", StartType::Exec, |unit| {
+            edit(unit, |service| {
+                service.exit_cgroup = true;
+                service.stop_failure_mode = FailureMode::Abort;
+                service.exec_stop = vec![command("stop")];
+                service.exec_stop_post = vec![command("post")];
+                service.runtime_max = Some(second(30));
+                service.runtime_extra = second(30);
+                service.restart = Restart::OnFailure;
+            });
+        }),
+        service("h.service", StartType::Notify, |unit| {
+            edit(unit, |service| {
+                service.start_failure_mode = FailureMode::Abort;
+                service.timeout_start = Some(second(5));
+                service.stop_failure_mode = FailureMode::Kill;
+                service.kill_mode = KillMode::Mixed;
+                service.exec_start_pre = vec![command("pre")];
+                service.exec_stop_post = vec![command("post")];
+            });
+        }),
+        service("r.service", StartType::Exec, |unit| unit.transient = true),
+        service("v.service", StartType::Oneshot, |unit| {
+            unit.settings.collect_failed = true;
+            unit.relations.part_of = names(&["t.target"]);
+        }),
+        service("q@1.service", StartType::Exec, |unit| {
+            unit.relations.on_failure = names(&["v.service"]);
+            unit.relations.on_success = names(&["r.service"]);
+        }),
+        unit("l.socket", |unit| {
+            unit.relations.wants = names(&["q@1.service"]);
+            if let Some(socket) = &mut unit.socket {
+                socket.accept = true;
+                socket.service = "l@.service".into();
+            }
+        }),
         unit("k.socket", |unit| {
             unit.relations.triggers = names(&["n.service"]);
             unit.relations.before = names(&["n.service"]);
@@ -175,6 +212,16 @@ pub(super) fn units() -> Vec<Unit> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// What serves one connection of `l.socket`.
+pub(super) fn connection(number: u64) -> Option<Unit> {
+    service(&format!("l@{number}.service"), StartType::Exec, |unit| {
+        edit(unit, |service| {
+            service.restart = Restart::OnAbnormal;
+            service.runtime_max = Some(Duration::from_secs(60));
+        });
+    })
 }
 
 fn in_slice(unit: &mut Unit) {

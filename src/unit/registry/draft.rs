@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::name::{UnitName, UnitType};
 use crate::unit::{
-    Agent, Condition, Exec, ExitSet, Install, KillMode, Mcp, NotifyAccess, OomPolicy, PathUnit,
-    Preserve, Relations, Resources, Restart, RuntimeKind, Sandbox, Service, Settings, SocketUnit,
-    StartLimit, StartType, Stream, Timer,
+    Agent, Condition, Exec, ExitSet, FailureMode, Install, KillMode, Mcp, NotifyAccess, OomPolicy,
+    PathUnit, Preserve, Relations, Resources, Restart, RuntimeKind, Sandbox, Service, Settings,
+    SocketUnit, StartLimit, StartType, Stream, Timer,
 };
 
 /// Whatever the type, a draft has all parts; what does not belong to the type is dropped.
@@ -72,6 +72,10 @@ impl Draft {
                 timeout_stop: Some(Duration::from_secs(90)),
                 timeout_abort: None,
                 runtime_max: None,
+                start_failure_mode: FailureMode::default(),
+                stop_failure_mode: FailureMode::default(),
+                runtime_extra: Duration::ZERO,
+                exit_cgroup: false,
                 watchdog: None,
                 pid_file: None,
                 guess_main_pid: true,

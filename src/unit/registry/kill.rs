@@ -77,6 +77,24 @@ pub(super) const ROWS: &[Directive] = &[
     )
     .default("no"),
     row(
+        "SendSIGKILL",
+        "yes|no",
+        "yes",
+        "Understood, and not obeyed where it says no: what has not ended within TimeoutStopSec= is \
+         killed in any case, because nothing of a stopped unit stays behind.",
+        |_, given| {
+            if !boolean(given.value)? {
+                let error = ValueError::new(
+                    "what does not end in time is killed all the same: nothing of a stopped unit \
+                     stays behind",
+                );
+                given.warn(error.help("write TimeoutStopSec=infinity to wait for it"));
+            }
+            Ok(())
+        },
+    )
+    .default("yes"),
+    row(
         "FinalKillSignal",
         "SIGNAL",
         "SIGQUIT",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Directive, Given, Section};
 use crate::unit::value::{self, Escapes, FOREVER, ValueError, boolean, choice, duration, integer};
-use crate::unit::{ExitSet, OomPolicy, Restart, StartType};
+use crate::unit::{ExitSet, FailureMode, OomPolicy, Restart, StartType};
 
 const fn row(
     key: &'static str,
@@ -302,6 +302,56 @@ pub(super) const ROWS: &[Directive] = &[
     )
     .default("infinity"),
     row(
+        "RuntimeRandomizedExtraSec",
+        "TIME",
+        "10min",
+        "Up to how much longer than RuntimeMaxSec= the unit may run; how long it is chosen at random \
+         for every run, so that units that started together do not end together.",
+        |draft, given| {
+            draft.service.runtime_extra = duration(given.value)?.unwrap_or(FOREVER);
+            Ok(())
+        },
+    )
+    .default("0"),
+    row(
+        "TimeoutStartFailureMode",
+        FAILURE_MODES,
+        "abort",
+        "How a unit is ended whose start took longer than TimeoutStartSec=: terminate, as any stop \
+         is; abort, by WatchdogSignal=, which leaves a core dump; kill, by FinalKillSignal= at once.",
+        |draft, given| {
+            draft.service.start_failure_mode = failure_mode(given)?;
+            Ok(())
+        },
+    )
+    .default("terminate"),
+    row(
+        "TimeoutStopFailureMode",
+        FAILURE_MODES,
+        "abort",
+        "What is done to a unit that has not stopped within TimeoutStopSec=: terminate, the next step \
+         of any stop (KillSignal= after ExecStop=, FinalKillSignal= after that); abort, \
+         WatchdogSignal= first, with TimeoutAbortSec= for it; kill, FinalKillSignal= at once.",
+        |draft, given| {
+            draft.service.stop_failure_mode = failure_mode(given)?;
+            Ok(())
+        },
+    )
+    .default("terminate"),
+    row(
+        "ExitType",
+        "main|cgroup",
+        "cgroup",
+        "What ends the unit by itself: main, the end of its main process; cgroup, the end of the last \
+         of its processes; how the main one ended is the unit's result in either case. Not for \
+         Type=oneshot.",
+        |draft, given| {
+            draft.service.exit_cgroup = choice(given.value, &[("main", false), ("cgroup", true)])?;
+            Ok(())
+        },
+    )
+    .default("main"),
+    row(
         "OOMPolicy",
         "stop|continue|kill",
         "kill",
@@ -321,6 +371,19 @@ pub(super) const ROWS: &[Directive] = &[
     )
     .default("stop"),
 ];
+
+const FAILURE_MODES: &str = "terminate|abort|kill";
+
+fn failure_mode(given: &Given<'_>) -> Result<FailureMode, ValueError> {
+    choice(
+        given.value,
+        &[
+            ("terminate", FailureMode::Terminate),
+            ("abort", FailureMode::Abort),
+            ("kill", FailureMode::Kill),
+        ],
+    )
+}
 
 /// A timeout where 0 means none, as systemd has it for starts and stops.
 fn timeout(given: &Given<'_>) -> Result<Option<Duration>, ValueError> {

@@ -282,8 +282,11 @@ pub(super) const ROWS: &[Directive] = &[
         "CollectMode",
         "inactive|inactive-or-failed",
         "inactive-or-failed",
-        "When a unit that nobody needs to know is forgotten: when it is inactive, or also when it \
-         has failed.",
+        "When a unit is forgotten, with how its last run ended. inactive: transient units (aetherctl \
+         run), instances of services and what serves one connection when they have ended without a \
+         failure, and with one when somebody resets it (reset-failed); all else is kept. \
+         inactive-or-failed: this unit, however it ended. None is forgotten while something that is \
+         up names it; logs and state directories always stay.",
         |draft, given| {
             draft.settings.collect_failed = choice(
                 given.value,
