@@ -7,8 +7,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use aether::keeper::{Command, run};
+use aether::keeper::{Command, End, Pace, run};
 use aether::place::{Places, RelativePlace};
+use aether::sys::reboot;
 
 fn main() -> ExitCode {
     tracing_subscriber::fmt()
@@ -24,7 +25,12 @@ fn main() -> ExitCode {
         }
     };
     match run(&command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(End::Exit(status)) => ExitCode::from(status),
+        Ok(End::Machine(machine, pace)) => {
+            let Err(error) = reboot::end(machine, pace == Pace::Orderly);
+            tracing::error!("failed to end the machine: {error}");
+            ExitCode::FAILURE
+        }
         Err(error) => {
             tracing::error!("failed to {error}");
             ExitCode::FAILURE

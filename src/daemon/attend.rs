@@ -411,7 +411,7 @@ impl Daemon {
             let own = sources.filter(|other| **other == served).count();
             if own >= most {
                 return Err(format!(
-                    "{own} of MaxConnectionsPerSource= are served already"
+                    "{own} of MaxConnectionsPerSource= are served already for {source}"
                 ));
             }
         }

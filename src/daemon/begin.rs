@@ -136,7 +136,7 @@ async fn live(places: Places, mut inherited: Inherited) -> Result<ExitCode, Stri
     let hands = Hands::start(workshop, done).map_err(say("start the hands"))?;
     let publisher = Publisher::new();
     let mut daemon = Daemon {
-        library: Library::new(&places),
+        library: Library::new(&places, keeper_link.is_some()),
         places,
         host,
         tree: Arc::clone(&tree),
@@ -174,6 +174,8 @@ async fn live(places: Places, mut inherited: Inherited) -> Result<ExitCode, Stri
         started: clock::now(),
         generation,
         stopping: false,
+        ending: None,
+        forced: false,
         leaving: false,
         saved: snapshot::Saved::default(),
         recorder: None,
@@ -214,7 +216,7 @@ async fn live(places: Places, mut inherited: Inherited) -> Result<ExitCode, Stri
         tracing::warn!("our cgroup stays behind: {error}");
     }
     tracing::info!("aetherd has stopped every unit and ends");
-    Ok(ExitCode::SUCCESS)
+    Ok(ExitCode::from(daemon.tell_end()))
 }
 
 fn make_places(places: &Places) -> Result<(), String> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::bus::ask::{Denial, Reloaded, UnitFacts};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, action};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::engine::event::Event;
 use crate::engine::view::ActiveState;
@@ -36,6 +36,8 @@ pub(super) struct Library {
     transient: PathBuf,
     runtime: PathBuf,
     facts: SpecifierFacts,
+    /// Whether there is a keeper.
+    kept: bool,
     /// Which names there are, as of the last look at the directories.
     names: Names,
     /// The directories at that look.
@@ -58,13 +60,14 @@ struct Reading {
 }
 
 impl Library {
-    pub(super) fn new(places: &Places) -> Self {
+    pub(super) fn new(places: &Places, kept: bool) -> Self {
         let directories = unitfile::directories(places);
         let mut library = Self {
             stamps: Stamps::default(),
             names: unitfile::unit_names(&directories),
             reloaded: BTreeSet::new(),
             file_states: HashMap::new(),
+            kept,
             directories,
             transient: places.transient(),
             runtime: places.runtime_units(),
@@ -191,6 +194,9 @@ impl Library {
                 match loaded.unit {
                     Some(mut unit) => {
                         unit.transient = self.is_transient(name);
+                        reading
+                            .diagnostics
+                            .extend(action::refused(&unit, self.kept));
                         reading.state = "loaded";
                         Ok(unit)
                     }
@@ -511,6 +517,9 @@ impl Daemon {
             return Ok(Arc::clone(known));
         }
         let new = self.engine.definition(name).is_none();
+        if let Some(refused) = action::refused(&unit, self.keeper.is_some()) {
+            tracing::warn!("{refused}");
+        }
         self.save_definition(&unit);
         self.limit_anew(&unit);
         self.feed(Event::Defined(Box::new(unit.clone())));

@@ -46,6 +46,7 @@ use crate::sys::fdstore::Store;
 use crate::sys::process::ReportReader;
 use crate::sys::watch::{Watch, WatchId};
 
+mod action;
 mod adopt;
 mod agent;
 mod attend;
@@ -245,6 +246,10 @@ struct Daemon {
     generation: u32,
     /// Everything is being stopped; the loop ends when nothing runs.
     stopping: bool,
+    /// How the keeper is to end after us.
+    ending: Option<crate::keeper::End>,
+    /// The loop ends though something may still run.
+    forced: bool,
     /// Leave now, with everything running.
     leaving: bool,
     saved: snapshot::Saved,
@@ -261,7 +266,7 @@ impl Daemon {
         mut heard: mpsc::Receiver<Heard>,
     ) {
         self.settle();
-        while !(self.leaving || self.stopping && self.all_stopped()) {
+        while !(self.leaving || self.forced || self.stopping && self.all_stopped()) {
             tokio::select! {
                 biased;
                 Some(done) = done.recv() => self.take_done(done),

@@ -92,6 +92,12 @@ impl Daemon {
                     result,
                 });
             }
+            Effect::Act {
+                unit,
+                action,
+                status,
+                why,
+            } => self.act(&unit, action, status, &why),
             Effect::Changed { unit } => self.changed(&unit),
             Effect::Log { unit, text } => self.say(&unit, &text),
         }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::name::{Invocation, JobId, UnitName};
 use crate::plan::{Enforcement, Failure};
 use crate::runtime::{TurnResult, Verdict};
-use crate::unit::{Condition, Unit};
+use crate::unit::{Action, Condition, Unit};
 
 pub use crate::unit::JobMode;
 
@@ -770,6 +770,18 @@ pub enum Effect {
     Changed {
         /// Whose.
         unit: UnitName,
+    },
+    /// Aether, or the machine, is to go down on the unit's account. No answer: where it cannot be done
+    /// it is said.
+    Act {
+        /// On whose account.
+        unit: UnitName,
+        /// What is to be done.
+        action: Action,
+        /// With which exit status Aether ends.
+        status: u8,
+        /// What happened to the unit, as the end of a sentence.
+        why: String,
     },
     /// A sentence for the unit's log and the event log ("start limit hit, giving up").
     Log {

@@ -8,6 +8,7 @@
 //! `react` is what one unit's change means for others, `collect` which units are forgotten.
 #![forbid(unsafe_code)]
 
+mod action;
 mod collect;
 mod end;
 pub mod event;
@@ -284,6 +285,7 @@ impl Engine {
                 step.log("its job took too long and is taken back");
             });
             self.end_job(now, &name, JobResult::Timeout, true);
+            self.act_on_job_timeout(now, &name);
         } else if name.kind() == UnitType::Timer {
             self.with(now, &name, |step| {
                 if let Some(deadline) = step.core.state.deadline_mut() {
@@ -550,7 +552,8 @@ fn is_work(effect: &Effect) -> bool {
         | Effect::Stamp { .. }
         | Effect::Sweep { .. }
         | Effect::Release { .. } => true,
-        Effect::Collect { .. }
+        Effect::Act { .. }
+        | Effect::Collect { .. }
         | Effect::Forget { .. }
         | Effect::Answer { .. }
         | Effect::JobNew { .. }

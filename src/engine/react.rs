@@ -34,13 +34,14 @@ impl Engine {
             return false;
         }
         let mut unneeded: BTreeSet<UnitName> = BTreeSet::new();
-        for Move {
-            unit,
-            from,
-            to,
-            unexpected,
-        } in moves
-        {
+        for change in moves {
+            self.act_on_end(now, &change);
+            let Move {
+                unit,
+                from,
+                to,
+                unexpected,
+            } = change;
             // A state that was left again at once has no consequences but these.
             for trigger in self.graph.triggered_by(&unit) {
                 self.trigger_notified(now, &trigger, &unit);

@@ -8,6 +8,7 @@
 use crate::engine::Engine;
 use crate::engine::event::{Effect, JobMode, JobResult, JobType, Now};
 use crate::engine::job::{Entry, Job, Phase, waits};
+use crate::engine::restart::micros;
 use crate::engine::state::{Deadline, Next, Run, State};
 use crate::engine::view::{ActiveState, Outcome};
 use crate::name::{JobId, UnitName, UnitType};
@@ -219,6 +220,17 @@ impl Engine {
                         .service
                         .as_ref()
                         .is_some_and(|service| service.restart_direct);
+                    if direct && record.core.is_restart_due() {
+                        // The job goes on over the restart, which is charged as any is.
+                        self.with(now, name, |step| {
+                            step.core.job = Some(Job {
+                                phase: Phase::StartWaiting,
+                                by_policy: true,
+                                ..job
+                            });
+                        });
+                        return true;
+                    }
                     started(&record.core.state, &record.core.run, direct)
                 };
                 match result {
@@ -451,7 +463,12 @@ impl super::step::Step<'_> {
     /// A job goes on to its next half.
     fn run_phase(&mut self, job: Job, phase: Phase) {
         self.core.job = Some(Job { phase, ..job });
-        if let Some(limit) = self.unit.settings.job_running_timeout {
+        let Some(limit) = self.unit.settings.job_running_timeout else {
+            return;
+        };
+        // Only what makes it earlier: JobTimeoutSec= counts from the beginning.
+        let at = self.now.monotonic.saturating_add(micros(limit));
+        if !matches!(self.core.clocks.job, Deadline::At { at: old, .. } if old <= at) {
             let old = std::mem::replace(&mut self.core.clocks.job, Deadline::Never);
             self.drop_timer(old);
             self.core.clocks.job = self.arm_always(Some(limit));
@@ -461,6 +478,7 @@ impl super::step::Step<'_> {
     fn refuse_beyond_limit(&mut self, job: Job) {
         self.disarm();
         self.log("start limit hit, giving up");
+        self.act_on_start_limit();
         // What went wrong the last time is what there is to know.
         if !self.core.run.outcome.is_failure() {
             self.core.run.outcome = Outcome::StartLimitHit;

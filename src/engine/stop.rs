@@ -408,6 +408,15 @@ impl Step<'_> {
     }
 
     fn auto_restart(&mut self, delay: Duration) {
+        let direct = self
+            .unit
+            .service
+            .as_ref()
+            .is_some_and(|service| service.restart_direct);
+        if !direct {
+            // As in systemd, where it has failed (or not) before it is to be restarted.
+            self.act_on_end(self.core.run.outcome.is_failure());
+        }
         let deadline = if delay.is_zero() && !self.core.freezer.is_paused() {
             Deadline::Never
         } else {

@@ -1,5 +1,6 @@
 //! Examples: one sentence each, one engine, no world.
 
+mod action;
 mod collect;
 mod late;
 

@@ -37,10 +37,12 @@
 )]
 
 mod backoff;
+mod end;
 mod obituaries;
 mod run;
 mod store;
 
+pub use end::{End, MachineEnd, Pace};
 pub use run::{Command, KeeperError, run};
 
 /// Name of the descriptor of this socket.
@@ -75,6 +77,8 @@ pub enum Message {
     Sync(u64),
     /// Keeper → daemon: that was everything before the question.
     Synced(u64),
+    /// Daemon → keeper: when I have ended in order, end like this.
+    End(End),
 }
 
 impl Message {
@@ -86,6 +90,7 @@ impl Message {
             Self::Acknowledge(sequence) => (2, 0, sequence, 0, 0),
             Self::Sync(token) => (3, 0, token, 0, 0),
             Self::Synced(token) => (4, 0, token, 0, 0),
+            Self::End(end) => (5, end.code(), 0, 0, 0),
         };
         let mut bytes = [0; LENGTH];
         bytes[0..4].copy_from_slice(&kind.to_le_bytes());
@@ -117,6 +122,7 @@ impl Message {
             2 => Self::Acknowledge(number),
             3 => Self::Sync(number),
             4 => Self::Synced(number),
+            5 => Self::End(End::from_code(word(4)?)?),
             _ => return None,
         })
     }
@@ -124,6 +130,7 @@ impl Message {
 
 #[cfg(test)]
 mod tests {
+    use super::end::{MachineEnd, Pace};
     use super::*;
 
     #[test]
@@ -138,6 +145,8 @@ mod tests {
             Message::Acknowledge(7),
             Message::Sync(8),
             Message::Synced(9),
+            Message::End(End::Exit(7)),
+            Message::End(End::Machine(MachineEnd::Kexec, Pace::Immediate)),
         ];
         for message in all {
             assert_eq!(Message::decode(&message.encode()), Some(message));

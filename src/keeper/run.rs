@@ -22,7 +22,7 @@ use tracing::{error, info, warn};
 use super::backoff::Backoff;
 use super::obituaries::{self, Obituaries};
 use super::store::Store;
-use super::{LENGTH, Message, RESTART_CODE, SOCKET_NAME};
+use super::{End, LENGTH, Message, RESTART_CODE, SOCKET_NAME};
 use crate::sys::cgroup::Stat;
 use crate::sys::closing;
 use crate::sys::fdstore::{self, Door};
@@ -67,14 +67,14 @@ pub enum KeeperError {
     Unfinished,
 }
 
-/// Runs until the daemon has ended in order.
+/// Runs until the daemon has ended in order; answers how to end.
 ///
 /// Descriptors that were passed to the keeper itself are kept like those of the daemon. To be
 /// called in a process with one thread, before anything else opens descriptors.
 ///
 /// # Errors
 /// [`KeeperError::Start`] before anything was started; [`KeeperError::Unfinished`] at the end.
-pub fn run(command: &Command) -> Result<(), KeeperError> {
+pub fn run(command: &Command) -> Result<End, KeeperError> {
     let start = |step| move |source| KeeperError::Start { step, source };
     let mut keeper = Keeper::new(command)?;
     let wanted = [
@@ -141,7 +141,9 @@ struct Keeper {
     /// The stop is still to be passed on, at this time at the latest.
     stop_at: Option<Instant>,
     last_tries: u32,
-    end: Option<Result<(), KeeperError>>,
+    /// What the daemon wants done after its end.
+    wish: End,
+    end: Option<Result<End, KeeperError>>,
 }
 
 impl Keeper {
@@ -196,6 +198,7 @@ impl Keeper {
             stops: 0,
             stop_at: None,
             last_tries: 0,
+            wish: End::default(),
             end: None,
         })
     }
@@ -426,6 +429,7 @@ impl Keeper {
                 Some(Message::Sync(token)) if daemon.syncs.len() < BATCH => {
                     daemon.syncs.push(token);
                 }
+                Some(Message::End(end)) => self.wish = end,
                 Some(_) => warn!("aetherd asks too much or the wrong thing, ignoring"),
                 None => warn!("message from aetherd is not one, ignoring"),
             }
@@ -487,7 +491,7 @@ impl Keeper {
         match code {
             Some(0) => {
                 info!("aetherd has ended in order");
-                self.end = Some(Ok(()));
+                self.end = Some(Ok(self.wish));
             }
             Some(RESTART_CODE) => {
                 info!("aetherd asks to be started again");

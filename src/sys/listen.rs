@@ -228,8 +228,17 @@ pub struct Peer {
 pub enum Source {
     /// Another machine, or this one. IPv4 is never written as IPv6.
     Address(IpAddr),
-    /// A user of this machine. systemd 252 counts no connections of these.
+    /// A user of this machine. systemd 252 counts no connections of these, later ones do.
     User(u32),
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "{address}"),
+            Self::User(uid) => write!(f, "user {uid}"),
+        }
+    }
 }
 
 /// Takes the next connection, the `number`th of this socket. It is close-on-exec and blocks.

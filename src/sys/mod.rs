@@ -38,6 +38,7 @@ pub mod pty;
 pub mod random;
 pub mod ready;
 pub mod reaper;
+pub mod reboot;
 pub mod socket;
 pub mod trusted;
 pub mod unitfile;

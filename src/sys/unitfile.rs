@@ -284,12 +284,7 @@ pub fn specifiers(places: &Places) -> SpecifierFacts {
     };
     let state = place("/var/lib", "XDG_STATE_HOME", ".local/state");
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let of_release = |key: &str| {
-        release
-            .lines()
-            .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
-            .map_or_else(String::new, |value| value.trim_matches('"').to_owned())
-    };
+    let of_release = |key: &str| assigned(&release, key);
     SpecifierFacts {
         host_name: first("/proc/sys/kernel/hostname"),
         machine_id: first("/etc/machine-id"),
@@ -321,6 +316,15 @@ pub fn specifiers(places: &Places) -> SpecifierFacts {
         persistent_temporary_directory: variable("TMPDIR").unwrap_or_else(|| "/var/tmp".to_owned()),
         os_id: of_release("ID"),
         os_version: of_release("VERSION_ID"),
+        os_variant: of_release("VARIANT_ID"),
+        os_build: of_release("BUILD_ID"),
+        os_image: of_release("IMAGE_ID"),
+        os_image_version: of_release("IMAGE_VERSION"),
+        pretty_host_name: assigned(
+            &fs::read_to_string("/etc/machine-info").unwrap_or_default(),
+            "PRETTY_HOSTNAME",
+        ),
+        fragment: String::new(),
         state_directory: state,
         home,
         memory: memory(&fs::read_to_string("/proc/meminfo").unwrap_or_default()),
@@ -330,6 +334,16 @@ pub fn specifiers(places: &Places) -> SpecifierFacts {
             .min()
             .unwrap_or_default(),
     }
+}
+
+/// What a variable is set to in a file like os-release(5): the last assignment counts.
+fn assigned(text: &str, key: &str) -> String {
+    text.lines()
+        .filter_map(|line| line.trim().strip_prefix(key)?.strip_prefix('='))
+        .next_back()
+        .map_or_else(String::new, |value| {
+            value.trim_matches(['"', '\'']).to_owned()
+        })
 }
 
 /// The machine's memory in bytes, as proc_meminfo(5) tells it.
@@ -354,6 +368,15 @@ fn architecture() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_assigned_may_be_quoted() {
+        let text = "ID=debian\nVERSION_ID=\"12\"\nPRETTY_HOSTNAME='The Box'\n";
+        assert_eq!(assigned(text, "ID"), "debian");
+        assert_eq!(assigned(text, "VERSION_ID"), "12");
+        assert_eq!(assigned(text, "PRETTY_HOSTNAME"), "The Box");
+        assert_eq!(assigned(text, "BUILD_ID"), "");
+    }
 
     #[test]
     fn the_memory_is_counted_in_bytes() {

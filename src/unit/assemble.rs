@@ -82,6 +82,11 @@ pub fn load_linked(
     links: &Links,
     facts: &SpecifierFacts,
 ) -> Loaded {
+    let fragment = sources.first().map(|source| source.path.to_string_lossy());
+    let facts = &SpecifierFacts {
+        fragment: fragment.unwrap_or_default().into_owned(),
+        ..facts.clone()
+    };
     let mut loader = Loader {
         name,
         facts,

@@ -140,7 +140,7 @@ fn exit_type(loader: &mut Loader<'_>, documents: &[Document]) {
 
 /// Whether the unit is there for what happens when it succeeds, and may run nothing itself.
 fn succeeds(loader: &Loader<'_>) -> bool {
-    loader.was_warned_of(Section::Unit, "SuccessAction")
+    loader.draft.settings.actions.success.is_some()
 }
 
 /// Refuses a unit in which nothing that makes it what it is has been written.

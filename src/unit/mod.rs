@@ -15,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod action;
 pub mod assemble;
 pub mod calendar;
 mod check;
@@ -34,6 +35,7 @@ pub mod transient;
 mod trigger;
 pub mod value;
 
+pub use action::{Action, Actions, End, Haste};
 pub use assemble::{Links, Loaded, Source, load, load_linked};
 pub use condition::{Condition, ConditionKind};
 pub use relations::{JobMode, Relations, Settings, StartLimit};

@@ -5,6 +5,7 @@
 //! split by subject; [`UNIMPLEMENTED`] names what systemd has and this program has not.
 //! Read next: [`super::assemble`], which walks a unit's text through these rows.
 
+mod action;
 mod agent;
 mod capability;
 mod condition;
@@ -211,6 +212,7 @@ impl Directive {
 pub fn directives() -> impl Iterator<Item = &'static Directive> {
     [
         unit::ROWS,
+        action::ROWS,
         condition::ROWS,
         service::ROWS,
         kill::ROWS,

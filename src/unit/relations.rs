@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::name::UnitName;
+use crate::unit::Actions;
 
 /// Dependencies (systemd.unit(5)); requirement and order are separate things.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +112,9 @@ pub struct Settings {
     pub job_running_timeout: Option<Duration>,
     /// `CollectMode=inactive-or-failed`: a failed unit is forgotten as an inactive one is.
     pub collect_failed: bool,
+    /// `FailureAction=` and its like.
+    #[serde(default)]
+    pub actions: Actions,
 }
 
 impl Default for Settings {
@@ -127,6 +131,7 @@ impl Default for Settings {
             job_timeout: None,
             job_running_timeout: None,
             collect_failed: false,
+            actions: Actions::default(),
         }
     }
 }

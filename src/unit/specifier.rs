@@ -50,10 +50,22 @@ pub struct SpecifierFacts {
     pub temporary_directory: String,
     /// `%V`: `/var/tmp`, or `$TMPDIR`.
     pub persistent_temporary_directory: String,
-    /// `%o`: `ID=` of os-release.
+    /// `%q`: the host's name for people, `PRETTY_HOSTNAME=` of machine-info; without it, `%l`.
+    pub pretty_host_name: String,
+    /// `%o`: `ID=` of os-release. This and the next five may be empty: then they are not set there.
     pub os_id: String,
     /// `%w`: `VERSION_ID=` of os-release.
     pub os_version: String,
+    /// `%W`: `VARIANT_ID=` of os-release.
+    pub os_variant: String,
+    /// `%B`: `BUILD_ID=` of os-release.
+    pub os_build: String,
+    /// `%M`: `IMAGE_ID=` of os-release.
+    pub os_image: String,
+    /// `%A`: `IMAGE_VERSION=` of os-release.
+    pub os_image_version: String,
+    /// `%y`: the unit's own file, `%Y`: the directory in which it lies. Filled in for each unit.
+    pub fragment: String,
     /// What `MemoryMax=50%` is half of: the machine's memory in bytes; 0: not known.
     pub memory: u64,
     /// What `TasksMax=50%` is half of: the most tasks that the kernel allows; 0: not known.
@@ -61,9 +73,11 @@ pub struct SpecifierFacts {
 }
 
 /// The specifiers with what they stand for, for manual and completion.
-pub const SPECIFIERS: [(char, &str); 31] = [
+pub const SPECIFIERS: [(char, &str); 38] = [
     ('a', "architecture"),
+    ('A', "version of the operating system's image"),
     ('b', "boot id"),
+    ('B', "build of the operating system"),
     ('C', "cache directory"),
     ('E', "configuration directory"),
     ('f', "instance, or prefix, as an absolute path"),
@@ -78,11 +92,13 @@ pub const SPECIFIERS: [(char, &str); 31] = [
     ('l', "host name up to the first dot"),
     ('L', "log directory"),
     ('m', "machine id"),
+    ('M', "name of the operating system's image"),
     ('n', "full unit name"),
     ('N', "unit name without its suffix"),
     ('o', "operating system, as in os-release"),
     ('p', "prefix: the name before @"),
     ('P', "prefix, unescaped"),
+    ('q', "host name for people"),
     ('s', "shell of the manager's user"),
     ('S', "state directory"),
     ('t', "runtime directory"),
@@ -92,6 +108,9 @@ pub const SPECIFIERS: [(char, &str); 31] = [
     ('v', "kernel release"),
     ('V', "directory for temporary files that outlive a boot"),
     ('w', "version of the operating system"),
+    ('W', "variant of the operating system"),
+    ('y', "the unit's file"),
+    ('Y', "directory of the unit's file"),
     ('%', "a percent sign"),
 ];
 
@@ -156,7 +175,25 @@ fn lookup(letter: char, name: &UnitName, facts: &SpecifierFacts) -> Result<Strin
         }
         'U' => return Ok(facts.uid.to_string()),
         'G' => return Ok(facts.gid.to_string()),
-        'l' => facts.host_name.split('.').next().unwrap_or_default(),
+        // What is not set in os-release is nothing, as in systemd.
+        'A' => return Ok(facts.os_image_version.clone()),
+        'B' => return Ok(facts.os_build.clone()),
+        'M' => return Ok(facts.os_image.clone()),
+        'o' => return Ok(facts.os_id.clone()),
+        'w' => return Ok(facts.os_version.clone()),
+        'W' => return Ok(facts.os_variant.clone()),
+        'd' => {
+            let error = ValueError::new("%d, the directory of credentials, is not implemented");
+            return Err(error.help("units have no credentials here (LoadCredential=)"));
+        }
+        'q' if !facts.pretty_host_name.is_empty() => &facts.pretty_host_name,
+        'l' | 'q' => facts.host_name.split('.').next().unwrap_or_default(),
+        'y' => &facts.fragment,
+        'Y' => match facts.fragment.rsplit_once('/') {
+            Some(("", _)) => "/",
+            Some((directory, _)) => directory,
+            None => "",
+        },
         'a' => &facts.architecture,
         'b' => &facts.boot_id,
         'C' => &facts.cache_directory,
@@ -166,7 +203,6 @@ fn lookup(letter: char, name: &UnitName, facts: &SpecifierFacts) -> Result<Strin
         'H' => &facts.host_name,
         'L' => &facts.log_directory,
         'm' => &facts.machine_id,
-        'o' => &facts.os_id,
         's' => &facts.shell,
         'S' => &facts.state_directory,
         't' => &facts.runtime_directory,
@@ -174,7 +210,6 @@ fn lookup(letter: char, name: &UnitName, facts: &SpecifierFacts) -> Result<Strin
         'u' => &facts.user,
         'v' => &facts.kernel_release,
         'V' => &facts.persistent_temporary_directory,
-        'w' => &facts.os_version,
         letter => {
             return Err(ValueError::new(format!("unknown specifier %{letter}"))
                 .help("write %% for a percent sign"));
@@ -279,6 +314,74 @@ mod tests {
         for text in ["\\x00", "\\xff", "\\", "\\y41", "\\x4", "\\x+1"] {
             assert!(unescape(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn every_specifier_of_systemd_252_has_its_meaning() {
+        // The table of systemd.unit(5); what is refused is refused with words.
+        let text = |text: &str| text.to_owned();
+        let facts = SpecifierFacts {
+            host_name: text("box.example.org"),
+            pretty_host_name: text("The Box"),
+            machine_id: text("machine"),
+            boot_id: text("boot"),
+            kernel_release: text("6.1"),
+            architecture: text("x86-64"),
+            user: text("root"),
+            uid: 7,
+            group: text("wheel"),
+            gid: 8,
+            home: text("/root"),
+            shell: text("/bin/sh"),
+            runtime_directory: text("/run"),
+            state_directory: text("/var/lib"),
+            cache_directory: text("/var/cache"),
+            log_directory: text("/var/log"),
+            configuration_directory: text("/etc"),
+            temporary_directory: text("/tmp"),
+            persistent_temporary_directory: text("/var/tmp"),
+            os_id: text("debian"),
+            os_version: text("12"),
+            os_variant: text("server"),
+            os_build: text("b1"),
+            os_image: text("i1"),
+            os_image_version: text("i2"),
+            fragment: text("/etc/aether/a-b@.service"),
+            memory: 0,
+            tasks: 0,
+        };
+        let name: UnitName = "a-b@x\\x2dy-z.service".parse().unwrap();
+        let table = "a=x86-64 A=i2 b=boot B=b1 C=/var/cache E=/etc f=/x-y/z g=wheel G=8 h=/root \
+                     H=box.example.org i=x\\x2dy-z I=x-y/z j=b J=b l=box L=/var/log m=machine M=i1 \
+                     n=a-b@x\\x2dy-z.service N=a-b@x\\x2dy-z o=debian p=a-b P=a/b q=The_Box s=/bin/sh \
+                     S=/var/lib t=/run T=/tmp u=root U=7 v=6.1 V=/var/tmp w=12 W=server \
+                     y=/etc/aether/a-b@.service Y=/etc/aether %=%";
+        let mut known = vec!['d'];
+        for row in table.split_whitespace() {
+            let (letter, value) = row.split_once('=').unwrap();
+            let found = expand(&format!("%{letter}"), &name, &facts).unwrap();
+            assert_eq!(found.replace(' ', "_"), value, "%{letter}");
+            known.extend(letter.chars());
+        }
+        let refused = expand("%d", &name, &facts).unwrap_err();
+        assert!(refused.message.contains("not implemented"), "{refused:?}");
+        for letter in ('a'..='z').chain('A'..='Z').chain('0'..='9') {
+            let unknown = expand(&format!("%{letter}"), &name, &facts)
+                .is_err_and(|error| error.message.starts_with("unknown"));
+            assert_eq!(unknown, !known.contains(&letter), "%{letter}");
+        }
+        let mut offered: Vec<char> = SPECIFIERS.iter().map(|(letter, _)| *letter).collect();
+        offered.push('d');
+        offered.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(offered, known);
+    }
+
+    #[test]
+    fn what_the_system_does_not_say_of_itself_is_nothing() {
+        assert_eq!(expanded("[%A%B%M%o%w%W]").as_deref(), Ok("[]"));
+        assert_eq!(expanded("%q").as_deref(), Ok("box"));
+        assert_eq!(expanded("%y").unwrap_err(), "%y is not known here");
     }
 
     #[test]

@@ -22,7 +22,7 @@ static NUMBER: AtomicU32 = AtomicU32::new(0);
 pub(crate) struct Aether {
     pub(crate) root: tempfile::TempDir,
     pub(crate) cgroup: String,
-    keeper: Option<Child>,
+    pub(crate) keeper: Option<Child>,
     /// Whose manager it is; root's when `None`.
     user: Option<u32>,
     /// More that its programs find in their environment.

@@ -8,6 +8,7 @@
     reason = "tests: a failure is a panic with its place, and they start programs and read files"
 )]
 
+mod action;
 mod boundary;
 mod bus;
 mod calendar;

@@ -8,7 +8,7 @@ use crate::engine::sim::World;
 use crate::engine::state::{Deadline, Process};
 use crate::engine::view::{ActiveState, Outcome};
 use crate::name::{Invocation, UnitName};
-use crate::unit::StartType;
+use crate::unit::{Action, StartType};
 
 /// What holds whatever happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,6 +39,8 @@ pub enum Law {
     TimersAreExact,
     /// What is over and needed by nobody is forgotten, and nothing else is.
     GarbageGoes,
+    /// Nothing is done to Aether on a unit's account but what is written there.
+    ActionsAreWritten,
 }
 
 impl fmt::Display for Law {
@@ -276,6 +278,17 @@ impl World {
         for (law, text) in found {
             self.break_law(law, text);
         }
+    }
+
+    /// Only what is written is done to Aether.
+    pub(super) fn check_action(&mut self, unit: &UnitName, action: Action) {
+        let written = self.units.iter().any(|known| {
+            let mut all = known.settings.actions.written();
+            known.name == *unit && all.any(|(_, written)| written == action)
+        });
+        self.hold(written, Law::ActionsAreWritten, || {
+            format!("{unit} asks for {action}, which nobody wrote")
+        });
     }
 
     /// A unit is forgotten: nothing of it may be left, and whoever has it later has a new one.

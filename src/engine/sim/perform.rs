@@ -137,6 +137,7 @@ impl World {
                     self.later(&unit.clone(), Event::Collect { unit });
                 }
                 Effect::Forget { unit } => self.forget(&unit),
+                Effect::Act { unit, action, .. } => self.check_action(&unit, action),
                 Effect::Stamp { .. }
                 | Effect::Interrupt { .. }
                 | Effect::Answer { .. }

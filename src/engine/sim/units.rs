@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::name::UnitName;
 use crate::unit::{
-    Command, Condition, ConditionKind, FailureMode, JobMode, KillMode, Restart, RuntimeKind,
-    Service, StartType, TimerBase, Unit,
+    Action, Actions, Command, Condition, ConditionKind, FailureMode, JobMode, KillMode, Restart,
+    RuntimeKind, Service, StartType, TimerBase, Unit,
 };
 
 fn name(text: &str) -> Option<UnitName> {
@@ -87,6 +87,7 @@ pub(super) fn units() -> Vec<Unit> {
                 service.exec_stop = vec![command("stop")];
                 service.exec_stop_post = vec![command("post")];
                 service.restart = Restart::OnFailure;
+                service.restart_direct = true;
                 service.restart_sec = Duration::ZERO;
                 service.watchdog = Some(second(15));
             });
@@ -175,6 +176,17 @@ pub(super) fn units() -> Vec<Unit> {
             });
         }),
         service("h.service", StartType::Notify, |unit| {
+            let word = |at: usize| Action::WORDS.get(at).and_then(|(_, action)| *action);
+            unit.settings.actions = Actions {
+                failure: word(1),
+                success: word(3),
+                start_limit: word(5),
+                job_timeout: word(7),
+                ..Actions::default()
+            };
+            // Longer than any stop takes, which would otherwise go on without its job.
+            unit.settings.job_timeout = Some(second(600));
+            unit.settings.job_running_timeout = Some(second(400));
             edit(unit, |service| {
                 service.start_failure_mode = FailureMode::Abort;
                 service.timeout_start = Some(second(5));

@@ -132,6 +132,18 @@ pub const LEGACY: &[Legacy] = &[
     ),
     old(
         Section::Service,
+        "StartLimitAction",
+        (Section::Unit, "StartLimitAction"),
+        same,
+    ),
+    old(
+        Section::Service,
+        "FailureAction",
+        (Section::Unit, "FailureAction"),
+        same,
+    ),
+    old(
+        Section::Service,
         "MemoryLimit",
         (Section::Service, "MemoryMax"),
         same,

@@ -184,7 +184,8 @@ pub(super) const ROWS: &[Directive] = &[
         "MaxConnectionsPerSource",
         "NUMBER",
         "4",
-        "As MaxConnections=, for each address or user that connects; 0: no limit of its own.",
+        "As MaxConnections=, for each address (of an internet socket) or user (of a Unix socket) that \
+         connects; 0: no limit of its own.",
         |draft, given| {
             draft.socket.max_connections_per_source = integer(given.value, 0, 1_000_000)?;
             Ok(())

@@ -69,10 +69,7 @@ const UNIT: &[&str] = &[
     "ConditionCredential",
     "ConditionFirmware",
     "ConditionPathIsEncrypted",
-    "FailureAction",
-    "FailureActionExitStatus",
     "IgnoreOnSnapshot",
-    "JobTimeoutAction",
     "JobTimeoutRebootArgument",
     "JoinsNamespaceOf",
     "RebootArgument",
@@ -80,9 +77,6 @@ const UNIT: &[&str] = &[
     "RequiresOverridable",
     "RequisiteOverridable",
     "SourcePath",
-    "StartLimitAction",
-    "SuccessAction",
-    "SuccessActionExitStatus",
     "SurviveFinalKillSignal",
     "WantsMountsFor",
 ];
@@ -123,7 +117,6 @@ const SERVICE: &[&str] = &[
     "ExtensionDirectories",
     "ExtensionImagePolicy",
     "ExtensionImages",
-    "FailureAction",
     "IOAccounting",
     "IODeviceLatencyTargetSec",
     "IODeviceWeight",
@@ -191,7 +184,6 @@ const SERVICE: &[&str] = &[
     "SetLoginEnvironment",
     "StandardInputData",
     "StandardInputText",
-    "StartLimitAction",
     "StartupAllowedCPUs",
     "StartupAllowedMemoryNodes",
     "StartupBlockIOWeight",
@@ -331,10 +323,7 @@ const PATHS: &[&str] = &[
 
 /// Values that say how it is with us: output goes to the unit's log, input comes from nowhere.
 const HELD: &[(&str, &[&str])] = &[
-    ("FailureAction", &["none"]),
     ("RuntimeDirectoryMode", &["0755", "755"]),
-    ("StartLimitAction", &["none"]),
-    ("SuccessAction", &["none"]),
     ("SyslogLevelPrefix", &["no", "false", "0", "off"]),
 ];
 
