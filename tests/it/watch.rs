@@ -222,3 +222,36 @@ fn starting_a_paused_unit_says_that_it_is_paused() {
     );
     aether.ctl(&["resume", "long"]);
 }
+
+#[test]
+fn what_was_run_is_forgotten_and_how_it_ended_is_known() {
+    let aether = Aether::start();
+    let transient = aether.root.path().join("run/transient");
+    let files = || std::fs::read_dir(&transient).unwrap().count();
+    for (code, state) in [("0", "inactive"), ("7", "failed")] {
+        let name = format!("--name=once{code}");
+        let script = format!("exit {code}");
+        let output = aether.run(&["run", &name, "--wait", "--json", "--", "sh", "-c", &script]);
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(said.contains(&format!("\"exit_status\":{code}")), "{said}");
+        assert!(said.contains(&format!("\"state\":\"{state}\"")), "{said}");
+    }
+    // A failure is kept until somebody resets it.
+    crate::live::until("the one that ended well is forgotten", || files() == 1);
+    let listed = aether.ctl(&["list-units", "--all"]);
+    assert!(
+        !listed.contains("once0") && listed.contains("once7"),
+        "{listed}"
+    );
+    let known = aether.properties("once0.agent");
+    assert_eq!(known.text("Result"), "completed");
+    assert!(aether.log("once0.agent").contains("exited with status 0"));
+    // So it is by the next daemon.
+    aether.kill_daemon();
+    aether.answering();
+    assert_eq!(aether.properties("once0.agent").text("Result"), "completed");
+    aether.ctl(&["reset-failed", "once7.agent"]);
+    crate::live::until("the failure is forgotten", || files() == 0);
+    // The name is free again.
+    aether.ctl(&["run", "--name=once0", "--", "true"]);
+}

@@ -78,7 +78,7 @@ impl Action {
             23..=25 => Self::Notify(unit, more),
             26 => Self::Trigger(unit),
             27 => Self::Forgive(unit),
-            34 => Self::Read(unit, more % 8 == 0),
+            34 => Self::Read(unit, more.is_multiple_of(8)),
             28..=31 => Self::Tick((luck.bits() & 0x3fff) as u16),
             32 => Self::Jump((luck.bits() & 0xfff) as i16 - 2048),
             33 => Self::Crash,
