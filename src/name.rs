@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -63,7 +64,8 @@ impl UnitType {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UnitName {
-    text: Box<str>,
+    /// Shared: the same name stands in many places.
+    text: Arc<str>,
     kind: UnitType,
 }
 
@@ -237,7 +239,7 @@ impl TryFrom<String> for UnitName {
 
 impl From<UnitName> for String {
     fn from(name: UnitName) -> Self {
-        name.text.into()
+        name.text.as_ref().into()
     }
 }
 

@@ -259,6 +259,14 @@ impl Graph {
             .flatten()
     }
 
+    /// Every unit that this one names in whatever way; some more than once.
+    pub(super) fn names<'a>(&'a self, name: &UnitName) -> impl Iterator<Item = &'a UnitName> {
+        self.forward
+            .get(name)
+            .into_iter()
+            .flat_map(|relations| EDGES.iter().flat_map(|(named, _)| named(relations)))
+    }
+
     /// Units that this one says it cannot run together with.
     pub(super) fn conflicts(&self, name: &UnitName) -> Names {
         let own = self.own(name, |r| &r.conflicts);

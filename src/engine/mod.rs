@@ -77,6 +77,10 @@ pub struct Engine {
     moves: Vec<Move>,
     /// What is over, and is known only because something that is up names it.
     retained: BTreeSet<UnitName>,
+    /// Those of them that may have lost who names them.
+    loose: BTreeSet<UnitName>,
+    /// Instances for connections that failed, oldest first.
+    failed_connections: VecDeque<UnitName>,
     /// The local time zone.
     zone: Zone,
     /// Units looked at during one event, as they were before; `None`: they are to be told anyway.
@@ -94,6 +98,9 @@ const GONE: usize = 16;
 struct Record {
     unit: Arc<Unit>,
     core: Snapshot,
+    /// Nobody needs to know any more that it failed: it served a connection, and so many have
+    /// failed since.
+    lapsed: bool,
 }
 
 impl Engine {
@@ -216,6 +223,7 @@ impl Engine {
 
     fn define(&mut self, now: Now, unit: Unit) {
         let name = unit.name.clone();
+        self.loosen(&name);
         self.graph.define(&name, &unit);
         self.place(&unit);
         let unit = Arc::new(unit);
@@ -228,7 +236,7 @@ impl Engine {
             }
             None => {
                 let core = Snapshot::new(now);
-                self.records.insert(name.clone(), Record { unit, core });
+                self.records.insert(name.clone(), Record::new(unit, core));
             }
         }
         // A new order may be a circle among jobs that wait already; they must not wait for ever.
@@ -464,6 +472,14 @@ impl Engine {
 }
 
 impl Record {
+    const fn new(unit: Arc<Unit>, core: Snapshot) -> Self {
+        Self {
+            unit,
+            core,
+            lapsed: false,
+        }
+    }
+
     fn jobs(&self) -> impl Iterator<Item = (JobId, JobType, bool)> {
         let main = self
             .core
@@ -479,7 +495,7 @@ impl Record {
     }
 
     fn view(&self) -> View {
-        let Self { unit, core } = self;
+        let Self { unit, core, .. } = self;
         let pid = |process: Option<Process>| process.and_then(Process::alive).map(|p| p.pid);
         let run = core.run.clone();
         View {

@@ -45,7 +45,7 @@ impl Engine {
                 engine.idling.insert(name.clone());
             }
             let unit = unit.into();
-            engine.records.insert(name, Record { unit, core });
+            engine.records.insert(name, Record::new(unit, core));
         }
         engine
     }

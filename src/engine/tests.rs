@@ -851,27 +851,6 @@ fn an_undefined_unit_is_forgotten_once_it_is_dead() {
 }
 
 #[test]
-fn an_instance_for_a_connection_is_forgotten_once_it_is_dead() {
-    // However it ends, and also where it could not be started.
-    let mut socket = Unit::unwritten(name("s.socket"));
-    socket.relations.triggers = vec![name("s@.service")];
-    let mut orphan = service("s@2.service");
-    orphan.relations.requires = vec![name("missing.service")];
-    let mut b = Bench::new([socket, service("s@1.service"), orphan]);
-    let accepted = |instance| Event::Accepted {
-        unit: name("s.socket"),
-        instance: name(instance),
-    };
-    b.tell(accepted("s@1.service")).up("s@1.service");
-    assert_eq!(b.view("s@1.service").sub, "running");
-    b.exit("s@1.service", ExitStatus::Exited(1), None)
-        .empty("s@1.service");
-    assert!(b.has(|e| matches!(e, Effect::Forget { .. })));
-    b.tell(accepted("s@2.service"));
-    assert!(b.has(|e| matches!(e, Effect::Forget { .. })));
-}
-
-#[test]
 fn an_agent_gives_itself_no_time() {
     // A service may.
     for (unit, longer) in [(agent("a.agent"), false), (service("b.service"), true)] {

@@ -190,6 +190,9 @@ sys.stdin.read()
 #[test]
 fn descriptors_that_are_slow_to_close_hold_nobody_up() {
     let aether = Aether::start();
+    // So that the last close is never the sender's own.
+    let daemon = aether.daemon_pid();
+    signal(daemon, "STOP");
     let mut stranger = Command::new("/usr/bin/python3")
         .args(["-c", SLOW])
         .arg(aether.root.path().join("run"))
@@ -202,6 +205,7 @@ fn descriptors_that_are_slow_to_close_hold_nobody_up() {
     let out = stranger.stdout.as_mut().unwrap();
     std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut said).unwrap();
     assert_eq!(said, "sent\n");
+    signal(daemon, "CONT");
     let began = std::time::Instant::now();
     for _ in 0..3 {
         aether.ctl(&["list-units", "--all"]);

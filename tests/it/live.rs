@@ -291,15 +291,8 @@ impl Aether {
 
     /// Waits until the unit's cgroup is removed, which follows the end of its job.
     pub(crate) fn wait_no_group(&self, unit: &str) {
-        let deadline = std::time::Instant::now() + PATIENCE;
         let group = self.group(unit);
-        while group.exists() {
-            assert!(
-                std::time::Instant::now() < deadline,
-                "{unit} has its cgroup still"
-            );
-            std::thread::yield_now();
-        }
+        until(&format!("{unit} has no cgroup"), || !group.exists());
     }
 
     /// Waits until the unit's log has a line that satisfies `is`.

@@ -93,6 +93,20 @@ fn what_serves_a_connection_goes_when_it_has_ended() {
 }
 
 #[test]
+fn what_cannot_be_started_for_a_connection_goes() {
+    let mut socket = Unit::unwritten(name("s.socket"));
+    socket.relations.triggers = vec![name("s@.service")];
+    let mut orphan = service("s@1.service");
+    orphan.relations.requires = vec![name("missing.service")];
+    let mut b = Bench::new([socket, orphan]);
+    b.tell(Event::Accepted {
+        unit: name("s.socket"),
+        instance: name("s@1.service"),
+    });
+    assert!(b.has(|e| matches!(e, Effect::Collect { .. })));
+}
+
+#[test]
 fn an_instance_of_a_service_goes_and_that_of_an_agent_stays() {
     // How an agent ended is what one wants to know of it.
     let mut b = Bench::new([service("a@1.service"), agent("a@1.agent")]);
@@ -161,4 +175,50 @@ fn a_failure_without_a_file_is_kept_and_cannot_be_started() {
     let unit = Some(name("a.service"));
     b.ask(Request::ResetFailed { unit }).unwrap();
     assert!(b.has(|e| matches!(e, Effect::Forget { .. })));
+}
+
+#[test]
+fn of_connections_that_failed_the_last_few_are_kept() {
+    let mut socket = Unit::unwritten(name("s.socket"));
+    socket.socket.as_mut().unwrap().accept = true;
+    let mut b = Bench::new([socket]);
+    b.start("s.socket").unwrap();
+    b.tell(Event::Opened {
+        unit: name("s.socket"),
+        stamp: None,
+    });
+    for number in 1..=20 {
+        let instance = format!("s@{number}.service");
+        b.tell(Event::Defined(Box::new(service(&instance))));
+        b.tell(Event::Accepted {
+            unit: name("s.socket"),
+            instance: name(&instance),
+        });
+        b.up(&instance).end(&instance, FAILED);
+        let oldest = name(&format!("s@{}.service", number - 16));
+        let goes = Effect::Collect {
+            unit: oldest.clone(),
+        };
+        assert_eq!(b.has(|e| *e == goes), number > 16);
+        if number > 16 {
+            b.tell(Event::Collect { unit: oldest });
+        }
+    }
+    assert_eq!(
+        b.engine
+            .views()
+            .filter(|view| view.active == ActiveState::Failed)
+            .count(),
+        16
+    );
+}
+
+#[test]
+fn who_is_not_named_any_more_after_a_reload_goes() {
+    let mut other = service("b.service");
+    other.relations.after = vec![name("a.service")];
+    let mut b = Bench::new([transient("a.service"), other]);
+    b.run("b.service").run("a.service").end("a.service", OK);
+    b.tell(Event::Defined(Box::new(service("b.service"))));
+    assert!(b.has(|e| matches!(e, Effect::Collect { unit } if unit.as_str() == "a.service")));
 }

@@ -157,7 +157,8 @@ fn nothing_is_left_of_connections_that_were_served_or_could_not_be() {
         let place = std::fs::read_dir(aether.root.path().join("run/snapshot"));
         place.unwrap().count()
     };
-    // What is known after one connection to each is all that is known after many.
+    // What is known after some connections to each is all that is known after many: of those that
+    // failed the last sixteen.
     let connect = || {
         for name in ["good", "bad", "ugly"] {
             let path = aether.root.path().join(format!("{name}.sock"));
@@ -169,12 +170,15 @@ fn nothing_is_left_of_connections_that_were_served_or_could_not_be() {
             let _ = line.read_to_string(&mut text);
             assert_eq!(text, if name == "good" { "hello" } else { "" }, "{name}");
         }
-        until("all instances are gone", || {
+        until("all instances are gone but a few that failed", || {
             let listed = aether.ctl(&["list-units", "--all"]);
-            !listed.contains("good@") && !listed.contains("bad@") && !listed.contains("ugly@")
+            let bad = listed.lines().filter(|line| line.contains("bad@")).count();
+            !listed.contains("good@") && !listed.contains("ugly@") && bad <= 16
         });
     };
-    connect();
+    for _ in 0..17 {
+        connect();
+    }
     let before = kept();
     let open = || std::fs::read_dir(format!("/proc/{}/fd", aether.daemon_pid())).unwrap();
     let descriptors = open().count();
@@ -193,7 +197,7 @@ fn nothing_is_left_of_connections_that_were_served_or_could_not_be() {
             .filter(|name| name.to_str().unwrap().contains('@'))
             .count()
     };
-    until("no directories are left", || instances("state/unit") == 0);
+    until("no other directories are left", || instances("state/unit") <= 16);
     assert!((1..=70).contains(&instances("log")), "{}", instances("log"));
 }
 
