@@ -104,7 +104,8 @@ impl Step<'_> {
     /// [`Event::Approval`](crate::engine::event::Event::Approval): while it waits for a person, its
     /// time stands still as in a pause, though it is not frozen.
     pub(super) fn approval(&mut self, waiting: bool) {
-        if self.core.state.main().is_none() || self.core.run.approval == waiting {
+        // Who waited may have become another process meanwhile; the answer counts all the same.
+        if waiting && self.core.state.main().is_none() || self.core.run.approval == waiting {
             return;
         }
         self.core.run.approval = waiting;

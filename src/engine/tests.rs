@@ -868,6 +868,28 @@ fn an_agent_gives_itself_no_time() {
 }
 
 #[test]
+fn an_answer_counts_though_the_asking_process_is_gone() {
+    let mut unit = service("a.service");
+    let own = unit.service.as_mut().unwrap();
+    own.start = StartType::Forking;
+    own.pid_file = Some("/run/a.pid".into());
+    let mut b = Bench::new([unit]);
+    b.start("a.service").unwrap();
+    b.up("a.service");
+    let approval = |waiting| Event::Approval {
+        unit: name("a.service"),
+        waiting,
+    };
+    b.tell(approval(true));
+    b.exit("a.service", OK, None);
+    assert!(b.view("a.service").waits_for_approval);
+    b.tell(approval(false));
+    assert!(!b.view("a.service").waits_for_approval);
+    // The time for the start goes on.
+    assert!(b.has(|e| matches!(e, Effect::SetTimer { .. })));
+}
+
+#[test]
 fn a_stale_timer_is_ignored() {
     // Its number is in force no more.
     let mut b = Bench::new([service("a.service")]);
