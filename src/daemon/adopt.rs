@@ -1,7 +1,7 @@
 //! After a death of the daemon: everything that lives is taken up again, nothing is started twice.
 //!
 //! Snapshots say what was; the cgroup tree, the processes themselves and the keeper's obituaries
-//! say what is; the descriptor store has the pipes, sockets and pidfds.
+//! say what is; the descriptor store has the pipes and sockets.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};

@@ -112,7 +112,6 @@ impl Daemon {
             return Err(format!("process {pid} is known already"));
         }
         let pidfd = Arc::new(pidfd);
-        self.store(&format!("pid.{}", spawn.0), pidfd.as_fd());
         self.track(unit, pid, start_time);
         self.processes.insert(
             spawn,

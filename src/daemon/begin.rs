@@ -1,6 +1,6 @@
 //! From the program's start to the loop: places, host, descriptors, adoption, doors.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -24,6 +24,7 @@ use crate::daemon::load::Library;
 use crate::daemon::output::Output;
 use crate::daemon::processes::Processes;
 use crate::daemon::sweep::Sweeper;
+use crate::daemon::timers::Timers;
 use crate::daemon::{Daemon, Occurrence, snapshot};
 use crate::engine::Engine;
 use crate::keeper;
@@ -146,7 +147,7 @@ async fn live(places: Places, mut inherited: Inherited) -> Result<ExitCode, Stri
         attending: super::attend::Attending::default(),
         stored: HashMap::new(),
         processes: Processes::default(),
-        timers: BTreeSet::new(),
+        timers: Timers::default(),
         looks: HashMap::new(),
         alarm: Arc::new(Alarm::new().map_err(say("make a timer"))?),
         armed: None,

@@ -36,7 +36,6 @@ impl Daemon {
         let socket = Arc::new(report);
         self.keep_made(&unit, role, made);
         self.track(&unit, child.pid, start_time);
-        self.store(&format!("pid.{}", spawn.0), pidfd.as_fd());
         let report = Report {
             socket: Arc::clone(&socket),
             reader: ReportReader::default(),
@@ -310,7 +309,6 @@ impl Daemon {
         let Some(status) = process.ended else { return };
         let (failed, role, pid) = (process.failed, process.role, process.pid);
         self.processes.remove(spawn);
-        self.unstore_name(&format!("pid.{token}"));
         if !failed {
             let text = format!("{} {pid} {}", role_word(role), status_words(status));
             let files = self.log_files(unit);

@@ -16,7 +16,7 @@
     reason = "it performs what the engine decides: files, logs, clocks"
 )]
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -31,10 +31,9 @@ use crate::daemon::load::Library;
 use crate::daemon::output::{Heard, LogFiles, Output};
 use crate::daemon::processes::Processes;
 use crate::daemon::record::Stream;
+use crate::daemon::timers::Timers;
 use crate::engine::Engine;
-use crate::engine::event::{
-    Effect, Event, ExitStatus, InputId, Now, RequestId, Role, SpawnId, TimerId,
-};
+use crate::engine::event::{Effect, Event, ExitStatus, InputId, Now, RequestId, Role, SpawnId};
 use crate::engine::recording::Line;
 use crate::keeper::Obituary;
 use crate::name::UnitName;
@@ -71,6 +70,7 @@ mod record;
 mod recorder;
 mod snapshot;
 mod sweep;
+mod timers;
 mod users;
 mod who;
 
@@ -206,7 +206,7 @@ struct Daemon {
     /// Descriptors that units left with us (`FDSTORE=1`), by name.
     stored: HashMap<UnitName, Vec<(String, OwnedFd)>>,
     processes: Processes,
-    timers: BTreeSet<(u64, TimerId)>,
+    timers: Timers,
     /// Groups that are to be looked at again.
     looks: HashMap<UnitName, Look>,
     alarm: Arc<Alarm>,
@@ -305,7 +305,7 @@ impl Daemon {
         }
         self.save_counters();
         let looks = self.looks.values().map(|look| look.at);
-        let next = looks.chain(self.timers.first().map(|(at, _)| *at)).min();
+        let next = looks.chain(self.timers.next()).min();
         if next != self.armed {
             match self.alarm.set(next) {
                 Ok(()) => self.armed = next,
@@ -374,11 +374,7 @@ impl Daemon {
         self.alarm.clear();
         self.armed = None;
         let now = clock::now().monotonic;
-        while let Some((at, timer)) = self.timers.first().copied() {
-            if at > now {
-                break;
-            }
-            self.timers.pop_first();
+        while let Some(timer) = self.timers.take(now) {
             self.feed(Event::TimerFired { timer });
         }
         self.look_when_due(now);

@@ -51,9 +51,9 @@ impl Daemon {
                 self.write_input(&unit, Some(input), line);
             }
             Effect::SetTimer { timer, at } => {
-                self.timers.insert((at, timer));
+                self.timers.set(timer, at);
             }
-            Effect::DropTimer { timer } => self.timers.retain(|(_, id)| *id != timer),
+            Effect::DropTimer { timer } => self.timers.unset(timer),
             Effect::Release { unit } => self.release(&unit),
             Effect::Collect { unit } => self.collect(unit),
             Effect::Forget { unit } => {

@@ -31,7 +31,7 @@ pub struct Watch {
     inotify: Inotify,
     files: HashMap<WatchDescriptor, WatchId>,
     oom: BTreeMap<WatchId, EventFd>,
-    known: BTreeSet<WatchId>,
+    known: BTreeMap<WatchId, Vec<WatchDescriptor>>,
     /// Groups that ran out of memory and are to be reported again.
     again: BTreeSet<WatchId>,
     timer: TimerFd,
@@ -65,7 +65,7 @@ impl Watch {
             inotify,
             files: HashMap::new(),
             oom: BTreeMap::new(),
-            known: BTreeSet::new(),
+            known: BTreeMap::new(),
             again: BTreeSet::new(),
             timer,
             round: 0,
@@ -90,15 +90,16 @@ impl Watch {
             return Err(error);
         }
         self.next += 1;
-        self.known.insert(id);
         Ok(id)
     }
 
     fn add_files(&mut self, directory: &Path, id: WatchId) -> io::Result<()> {
         let agent = directory.join(Part::Agent.as_str());
+        let watches = self.known.entry(id).or_default();
         let mut file = |path: &Path| -> Result<(), Errno> {
             let watch = self.inotify.add_watch(path, AddWatchFlags::IN_MODIFY)?;
             self.files.insert(watch, id);
+            watches.push(watch);
             Ok(())
         };
         file(&directory.join("cgroup.events"))?;
@@ -131,16 +132,15 @@ impl Watch {
 
     /// Stops watching; to be called before or after the group is removed.
     pub fn remove(&mut self, id: WatchId) {
-        self.known.remove(&id);
         self.again.remove(&id);
-        let inotify = &self.inotify;
-        self.files.retain(|watch, of| {
-            if *of == id {
-                // Already gone with the group, if it was removed.
-                let _ = inotify.rm_watch(*watch);
+        for watch in self.known.remove(&id).into_iter().flatten() {
+            // Where the group was removed, the kernel has forgotten it, and may have given its
+            // number to another.
+            if self.files.get(&watch) == Some(&id) {
+                self.files.remove(&watch);
+                let _ = self.inotify.rm_watch(watch);
             }
-            *of != id
-        });
+        }
         if let Some(eventfd) = self.oom.remove(&id) {
             let _ = self.epoll.delete(&eventfd);
         }
@@ -206,7 +206,7 @@ impl Watch {
                     for event in events {
                         if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
                             // Something was lost: look at everything again.
-                            changed.extend(&self.known);
+                            changed.extend(self.known.keys());
                         } else if event.mask.contains(AddWatchFlags::IN_IGNORED) {
                             self.files.remove(&event.wd);
                         } else if let Some(id) = self.files.get(&event.wd) {

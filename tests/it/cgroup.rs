@@ -58,7 +58,7 @@ impl Ground {
             .collect();
         let child = Command::new("/bin/sh")
             .args(["-ec", &format!("{joins}\n{script}")])
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -297,6 +297,28 @@ fn a_fork_bomb_stops_at_the_limit() {
     child.wait().unwrap();
     assert_eq!(ground.group.usage().tasks, Some(15));
     assert_eq!(ground.group.procs(true).len(), 15);
+}
+
+#[test]
+fn a_limit_that_comes_later_holds_what_runs_already() {
+    let mut ground = Ground::new(&Resources::default());
+    let child = ground.shell(
+        "sleep 1000 >/dev/null 2>&1 & sleep 1000 >/dev/null 2>&1 & echo up; read line; \
+         while :; do sleep 1000 >/dev/null 2>&1 & done",
+    );
+    assert_eq!(line(child), "up\n");
+    assert_eq!(ground.group.usage().tasks, Some(3));
+    let limits = Resources {
+        tasks_max: Some(12),
+        ..Resources::default()
+    };
+    assert_eq!(ground.group.set(&limits), [] as [String; 0]);
+    // What is moved is counted, and what it starts.
+    assert_eq!(ground.group.usage().tasks, Some(3));
+    let child = &mut ground.children[0];
+    child.stdin.take().unwrap().write_all(b"\n").unwrap();
+    child.wait().unwrap();
+    assert_eq!(ground.group.usage().tasks, Some(11));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! moment. It never waits: freezing, and emptiness after a kill, are reported by
 //! [`crate::sys::watch`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -51,12 +51,22 @@ pub struct Usage {
     pub cpu_nsec: Option<u64>,
 }
 
+/// The v1 controller by which every unit is counted; in those of the others a unit has a group
+/// where it has a limit, for making and joining them is what takes longest of a start.
+const MEMORY: &str = "memory";
+
+/// Whether a unit has a group of its own in a v1 controller.
+fn needs((controller, _): &&(&'static str, PathBuf), resources: &Resources) -> bool {
+    *controller == MEMORY || limits::are_wanted(controller, resources)
+}
+
 /// One unit's group.
 #[derive(Debug, Clone)]
 pub struct Group {
     unit: UnitName,
     unified: Option<Place>,
     v1: Vec<(&'static str, PathBuf)>,
+    in_slice: bool,
     /// Where there are no cgroups: pid and start time of the processes that we started.
     roots: BTreeMap<u32, u64>,
     /// There too: what else tells them.
@@ -68,11 +78,13 @@ impl Group {
         unit: UnitName,
         unified: Option<Place>,
         v1: Vec<(&'static str, PathBuf)>,
+        in_slice: bool,
     ) -> Self {
         Self {
             unit,
             unified,
             v1,
+            in_slice,
             roots: BTreeMap::new(),
             marks: process::Marks::default(),
         }
@@ -113,17 +125,21 @@ impl Group {
         let mut fresh = file::make(&unified.directory)?;
         file::make(&unified.directory.join(Part::Agent.as_str()))?;
         let mut missing = vec![];
-        for (controller, directory) in &self.v1 {
+        for (controller, directory) in self.v1.iter().filter(|v1| needs(v1, resources)) {
             match file::make(directory) {
                 Ok(made) => fresh &= made,
-                Err(error) => missing.push(format!(
-                    "the v1 controller {controller} does not hold {}: failed to {error}",
-                    self.unit
-                )),
+                Err(error) => missing.push(self.not_held(controller, &error)),
             }
         }
         missing.extend(self.limit(resources, fresh));
         Ok(missing)
+    }
+
+    fn not_held(&self, controller: &str, error: &CgroupError) -> String {
+        format!(
+            "the v1 controller {controller} does not hold {}: failed to {error}",
+            self.unit
+        )
     }
 
     /// Makes one more leaf (`control/`, `desktop/`).
@@ -137,7 +153,38 @@ impl Group {
     /// Sets the limits, now and for what runs already. Returns what could not be set.
     #[must_use]
     pub fn set(&self, resources: &Resources) -> Vec<String> {
-        self.limit(resources, false)
+        let mut missing = vec![];
+        for (controller, directory) in self.v1.iter().filter(|v1| needs(v1, resources)) {
+            if let Err(error) = self.move_into(directory) {
+                missing.push(self.not_held(controller, &error));
+            }
+        }
+        missing.extend(self.limit(resources, false));
+        missing
+    }
+
+    /// Makes a v1 group for the unit's processes, if it is not there yet.
+    fn move_into(&self, directory: &Path) -> Result<(), CgroupError> {
+        if self.unified.is_none() || directory.exists() || !file::make(directory)? {
+            return Ok(());
+        }
+        let mut moved = BTreeSet::new();
+        // Whatever one of them starts before it is moved itself is found the next time.
+        loop {
+            let mut more = self.procs(true);
+            more.retain(|pid| moved.insert(*pid));
+            if more.is_empty() {
+                return Ok(());
+            }
+            for pid in more {
+                let joined = file::write(&directory.join("cgroup.procs"), &pid.to_string());
+                // One that has ended needs no limit.
+                match joined {
+                    Err(error) if !error.is_missing() => return Err(error),
+                    _ => {}
+                }
+            }
+        }
     }
 
     fn limit(&self, resources: &Resources, fresh: bool) -> Vec<String> {
@@ -177,8 +224,8 @@ impl Group {
         file::make(&leaf).map(drop)
     }
 
-    /// The files into which the stage must write its pid: every v1 group's, and v2's own unless it
-    /// was born inside.
+    /// The files into which the stage must write its pid: every v1 group's, or that of the slice
+    /// where the unit has none of its own, and v2's own unless it was born inside.
     ///
     /// In v1 it is `tasks`: a thread that moves itself alone takes no lock, where `cgroup.procs`
     /// waits for every processor (milliseconds for each group), and the stage has one thread.
@@ -187,7 +234,12 @@ impl Group {
         let unified = self.unified.iter().filter(|_| !born_inside);
         unified
             .map(|place| place.directory.join(part.as_str()).join("cgroup.procs"))
-            .chain(self.v1.iter().map(|(_, group)| group.join("tasks")))
+            .chain(self.v1.iter().filter_map(|(controller, group)| {
+                let made = *controller == MEMORY || group.exists();
+                let slice = group.parent().filter(|_| self.in_slice);
+                let joined = if made { Some(group.as_path()) } else { slice };
+                joined.map(|group| group.join("tasks"))
+            }))
             .collect()
     }
 
@@ -309,7 +361,7 @@ impl Group {
             return process::signal_family(&self.roots, &self.marks, signal)
                 .map_err(|source| self.signal_failed(source));
         };
-        let mut done = std::collections::BTreeSet::new();
+        let mut done = BTreeSet::new();
         // A process may start others while we go through the list.
         for _ in 0..100 {
             let new: Vec<u32> = self
@@ -408,11 +460,21 @@ impl Group {
         };
         Usage {
             memory: or_v1("memory.current", "memory", "memory.usage_in_bytes"),
-            tasks: or_v1("pids.current", "pids", "pids.current"),
+            tasks: or_v1("pids.current", "pids", "pids.current").or_else(|| self.threads()),
             // v2 counts processor time in every group, whatever controllers there are.
             cpu_nsec: file::keyed(&directory.join("cpu.stat"), "usage_usec")
                 .map(|micros| micros.saturating_mul(1000)),
         }
+    }
+
+    /// Without a group that counts them.
+    fn threads(&self) -> Option<u64> {
+        let directory = self.directory()?;
+        let parts = file::children(directory).into_iter();
+        let listed = parts.map(|part| file::read(&part.join("cgroup.threads")));
+        listed
+            .map(|text| Some(text.ok()?.lines().count() as u64))
+            .sum()
     }
 
     /// Removes the unit's groups, children first.
@@ -470,7 +532,7 @@ mod tests {
 
     #[test]
     fn without_cgroups_sessions_are_stopped_continued_and_killed() {
-        let mut group = Group::new("coder.agent".parse().unwrap(), None, vec![]);
+        let mut group = Group::new("coder.agent".parse().unwrap(), None, vec![], false);
         assert!(!group.populated().unwrap());
         let script = "setsid sleep 1000 >/dev/null & sleep 1000 >/dev/null & \
                       sleep 1000 >/dev/null & echo up; wait";

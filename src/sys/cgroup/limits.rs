@@ -87,21 +87,33 @@ pub(super) fn set_unified(group: &Path, wanted: &Resources, fresh: bool) -> Vec<
     missing
 }
 
+/// Whether any limit of a v1 controller is wanted.
+pub(super) const fn are_wanted(controller: &str, wanted: &Resources) -> bool {
+    match controller.as_bytes() {
+        b"memory" => {
+            wanted.memory_high.is_some()
+                || wanted.memory_max.is_some()
+                || wanted.memory_swap_max.is_some()
+        }
+        b"cpu" => wanted.cpu_quota.is_some() || wanted.cpu_weight.is_some(),
+        b"pids" => wanted.tasks_max.is_some(),
+        _ => false,
+    }
+}
+
 /// Sets v1 limits on the groups there are, by controller; `None` lifts a limit, which `fresh`
-/// groups do not have.
+/// groups do not have, nor those that were never made.
 pub(super) fn set_v1<'a>(
     group: impl Fn(&str) -> Option<&'a Path>,
     wanted: &Resources,
     fresh: bool,
 ) -> Vec<String> {
     let mut missing = vec![];
-    let of_memory = [
-        wanted.memory_high,
-        wanted.memory_max,
-        wanted.memory_swap_max,
-    ];
+    let untouched = |controller, directory: &Path| {
+        !are_wanted(controller, wanted) && (fresh || !directory.exists())
+    };
     match group("memory") {
-        Some(_) if fresh && of_memory == [None; 3] => {}
+        Some(directory) if untouched("memory", directory) => {}
         Some(directory) => memory(directory, wanted, &mut missing),
         None => absent(
             "memory",
@@ -114,7 +126,7 @@ pub(super) fn set_v1<'a>(
         ),
     }
     match group("cpu") {
-        Some(_) if fresh && wanted.cpu_quota.is_none() && wanted.cpu_weight.is_none() => {}
+        Some(directory) if untouched("cpu", directory) => {}
         Some(directory) => cpu(directory, wanted, &mut missing),
         None => absent(
             "cpu",
@@ -126,7 +138,7 @@ pub(super) fn set_v1<'a>(
         ),
     }
     match group("pids") {
-        Some(_) if fresh && wanted.tasks_max.is_none() => {}
+        Some(directory) if untouched("pids", directory) => {}
         Some(directory) => {
             let value = match wanted.tasks_max {
                 Some(tasks) => MaxValue::Value(i64::try_from(tasks).unwrap_or(i64::MAX)),

@@ -78,7 +78,7 @@ impl CgroupError {
     #[must_use]
     pub fn is_missing(&self) -> bool {
         matches!(self, Self::Io { source, .. }
-            if source.kind() == io::ErrorKind::NotFound || source.raw_os_error() == Some(libc::ENODEV))
+            if source.kind() == io::ErrorKind::NotFound || matches!(source.raw_os_error(), Some(libc::ENODEV | libc::ESRCH)))
     }
 }
 
@@ -258,6 +258,7 @@ impl Tree {
                 .iter()
                 .map(|(name, directory)| (*name, directory.join(&below)))
                 .collect(),
+            slice.is_some(),
         )
     }
 

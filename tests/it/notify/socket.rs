@@ -197,7 +197,9 @@ fn nothing_is_left_of_connections_that_were_served_or_could_not_be() {
             .filter(|name| name.to_str().unwrap().contains('@'))
             .count()
     };
-    until("no other directories are left", || instances("state/unit") <= 16);
+    until("no other directories are left", || {
+        instances("state/unit") <= 16
+    });
     assert!((1..=70).contains(&instances("log")), "{}", instances("log"));
 }
 
