@@ -33,6 +33,8 @@ fn main() -> ExitCode {
                 .with_target("rmcp", tracing::Level::ERROR)
         });
     tracing_subscriber::fmt()
+        // Where nothing can be written (a full disk), saying so there would be a panic.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .with_max_level(tracing::Level::TRACE)
         .without_time()

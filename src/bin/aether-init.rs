@@ -13,6 +13,8 @@ use aether::sys::reboot;
 
 fn main() -> ExitCode {
     tracing_subscriber::fmt()
+        // Where nothing can be written (a full disk), saying so there would be a panic.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .with_target(false)

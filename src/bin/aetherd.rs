@@ -25,6 +25,8 @@ fn main() -> ExitCode {
         .and_then(|text| text.parse::<Targets>().ok())
         .unwrap_or_else(|| Targets::new().with_default(tracing::Level::INFO));
     tracing_subscriber::fmt()
+        // Where nothing can be written (a full disk), saying so there would be a panic.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .with_target(false)

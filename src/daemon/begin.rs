@@ -20,6 +20,7 @@ use crate::bus::serve::{Limits, serve};
 use crate::daemon::adopt::Inherited;
 use crate::daemon::hands::{Hands, Workshop};
 use crate::daemon::journal::Journal;
+use crate::daemon::ledger::Ledger;
 use crate::daemon::load::Library;
 use crate::daemon::output::Output;
 use crate::daemon::processes::Processes;
@@ -66,6 +67,7 @@ fn say<'a>(what: &'a str) -> impl Fn(io::Error) -> String + 'a {
 async fn live(places: Places, mut inherited: Inherited) -> Result<ExitCode, String> {
     // What is made here has the modes that are written here, whatever we inherited.
     identity::set_umask(0o022);
+    identity::survive_file_size_limit();
     make_places(&places)?;
     let oom_score_adjust = spare_ourselves();
     if let Err(error) = reaper::raise_descriptor_limit() {
@@ -99,7 +101,9 @@ async fn live(places: Places, mut inherited: Inherited) -> Result<ExitCode, Stri
         pipe::set_nonblocking(link.as_fd()).map_err(say("listen to the keeper"))?;
     }
 
-    let left = snapshot::read(&places.snapshots()).map_err(say("read the snapshots"))?;
+    let (ledger, records, problems) =
+        Ledger::open(&places.snapshots()).map_err(say("read the snapshots"))?;
+    let left = snapshot::read(&records, problems);
     for problem in &left.problems {
         tracing::error!("a snapshot cannot be read, its unit is not known any more: {problem}");
     }
@@ -178,7 +182,7 @@ async fn live(places: Places, mut inherited: Inherited) -> Result<ExitCode, Stri
         ending: None,
         forced: false,
         leaving: false,
-        saved: snapshot::Saved::default(),
+        saved: snapshot::Saved::new(ledger),
         recorder: None,
     };
     daemon.adopt(kept, &mut inherited);

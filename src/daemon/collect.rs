@@ -8,10 +8,10 @@ use std::path::PathBuf;
 
 use crate::daemon::Daemon;
 use crate::daemon::hands::Order;
-use crate::daemon::snapshot::write_json;
 use crate::engine::event::Event;
 use crate::engine::view::View;
 use crate::name::UnitName;
+use crate::sys::file::write_whole;
 
 /// The file in a unit's log directory.
 const END: &str = "end.json";
@@ -34,7 +34,7 @@ impl Daemon {
 
     fn keep_end(&self, unit: &UnitName, view: &View) -> io::Result<()> {
         let path = self.end_file(unit);
-        match write_json(&path, view) {
+        match write_whole(&path, &serde_json::to_vec(view)?) {
             // It never came so far that anything was logged.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             written => written,

@@ -56,6 +56,7 @@ mod facts;
 mod hands;
 pub(crate) mod install;
 mod journal;
+mod ledger;
 mod lifeline;
 mod listen;
 mod load;
@@ -99,6 +100,8 @@ enum Occurrence {
     Keeper,
     /// A unit sent a notification.
     Notified,
+    /// The ledger was written anew, or could not be.
+    Rewritten(std::io::Result<ledger::Rewritten>),
     /// The alarm rang.
     Alarm,
     /// A watched socket or path of this unit has something.
@@ -304,6 +307,7 @@ impl Daemon {
             }
         }
         self.save_counters();
+        self.write_saved();
         let looks = self.looks.values().map(|look| look.at);
         let next = looks.chain(self.timers.next()).min();
         if next != self.armed {
@@ -364,6 +368,7 @@ impl Daemon {
             Occurrence::ClockJumped => self.clock_jumped(),
             Occurrence::ZoneChanged => self.zone_changed(),
             Occurrence::Status(unit) => self.take_status(&unit),
+            Occurrence::Rewritten(ledger) => self.take_rewritten(ledger),
             Occurrence::Alarm => self.ring(),
             Occurrence::Terminate => self.stop_everything(),
             Occurrence::Reload => drop(self.reload()),

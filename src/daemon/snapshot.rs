@@ -1,22 +1,16 @@
-//! What a new daemon must know, one small file per unit in the runtime directory.
-//!
-//! Written in one step (new file, rename) at every change of the unit and before every spawn, so
-//! that a sudden death leaves the old or the new state. Nothing here is a record of the past: that
-//! is the event log's.
-
-use std::collections::{BTreeSet, HashMap};
-use std::hash::{BuildHasher as _, RandomState};
-use std::io;
-use std::path::Path;
+//! What a new daemon must know of each unit, put into the [`Ledger`] at every change of the unit
+//! and before every spawn, so that a sudden death leaves the old or the new state. Nothing here is a
+//! record of the past: that is the event log's.
 
 use serde::{Deserialize, Serialize};
+use std::io;
 
-use crate::daemon::Daemon;
 use crate::daemon::agent::Agent;
+use crate::daemon::ledger::{Key, Ledger, Records, Rewritten};
+use crate::daemon::{Daemon, Occurrence};
 use crate::engine::event::{ExitStatus, Role, SpawnId};
 use crate::engine::{Counters, Snapshot};
 use crate::name::UnitName;
-use crate::sys::file::write_whole;
 use crate::unit::Unit;
 
 /// Numbers are reserved this many at a time, so that not every job costs a write: a new daemon
@@ -59,35 +53,34 @@ pub(super) struct KeptHeld {
     pub(super) runtime_directories: Vec<std::path::PathBuf>,
 }
 
-/// What is on disk of the numbers.
-#[derive(Debug, Default)]
+/// What is kept for the next daemon.
+#[derive(Debug)]
 pub(super) struct Saved {
+    ledger: Ledger,
     reserved: Option<Counters>,
-    /// Units whose definition could not be written.
-    undefined: BTreeSet<UnitName>,
-    /// Of each unit's file, a hash of what is in it: what has not changed is not written again.
-    written: HashMap<UnitName, u64>,
-    hasher: RandomState,
+    /// It could not be written the last time.
+    failing: bool,
 }
 
 impl Saved {
+    pub(super) const fn new(ledger: Ledger) -> Self {
+        Self {
+            ledger,
+            reserved: None,
+            failing: false,
+        }
+    }
+
     pub(super) fn hash(&self, bytes: &[u8]) -> u64 {
-        self.hasher.hash_one(bytes)
+        self.ledger.hash(bytes)
     }
 }
 
 impl Daemon {
-    /// Writes the unit's file; that it cannot is said, and the old one stays.
+    /// Puts down what the unit is doing, for the end of this turn of the loop.
     pub(super) fn save(&mut self, unit: &UnitName) {
-        if let Err(error) = self.try_save(unit) {
-            tracing::error!("{unit}: its snapshot cannot be written: {error}");
-        }
-    }
-
-    /// Writes the unit's file.
-    fn try_save(&mut self, unit: &UnitName) -> io::Result<()> {
         let Some(state) = self.engine.snapshot(unit) else {
-            return Ok(());
+            return;
         };
         let processes = self
             .processes
@@ -117,52 +110,65 @@ impl Daemon {
             processes,
             held,
         };
-        let bytes = serde_json::to_vec(&kept)?;
-        let hash = self.saved.hash(&bytes);
-        if self.saved.written.get(unit) == Some(&hash) {
-            return Ok(());
-        }
-        self.saved.written.remove(unit);
-        write_whole(&self.places.snapshots().join(unit.as_str()), &bytes)?;
-        self.saved.written.insert(unit.clone(), hash);
-        Ok(())
+        self.put(Key::State(unit.clone()), &kept);
     }
 
-    /// Writes the unit's definition, as the engine has it: what runs keeps it over a restart.
+    /// Puts down the unit's definition, as the engine has it: what runs keeps it over a restart.
     pub(super) fn save_definition(&mut self, unit: &Unit) {
-        if let Err(error) = self.try_save_definition(unit) {
-            tracing::error!("{}: its definition cannot be kept: {error}", unit.name);
-        }
+        self.put(Key::Definition(unit.name.clone()), unit);
     }
 
-    fn try_save_definition(&mut self, unit: &Unit) -> io::Result<()> {
-        let place = self.places.snapshots();
-        let written = write_json(&place.join(format!("{}.definition", unit.name)), unit);
-        if written.is_ok() {
-            self.saved.undefined.remove(&unit.name);
-        } else {
-            self.saved.undefined.insert(unit.name.clone());
+    fn put(&mut self, key: Key, value: &impl Serialize) {
+        match serde_json::to_vec(value) {
+            Ok(text) => self.saved.ledger.put(key, text),
+            Err(error) => tracing::error!("{key:?} cannot be written: {error}"),
         }
-        written
     }
 
     /// Writes everything that a new daemon must know of a unit that is about to be started.
     pub(super) fn save_for_start(&mut self, unit: &UnitName) -> io::Result<()> {
-        if self.saved.undefined.contains(unit)
-            && let Some(definition) = self.engine.definition(unit).cloned()
-        {
-            self.try_save_definition(&definition)?;
+        self.save(unit);
+        self.saved.ledger.flush()
+    }
+
+    /// Writes what was put down. What cannot be written is said once, and tried again.
+    pub(super) fn write_saved(&mut self) {
+        match self.saved.ledger.flush() {
+            Ok(()) => self.saved.failing = false,
+            Err(error) => {
+                if !std::mem::replace(&mut self.saved.failing, true) {
+                    let place = self.places.snapshots();
+                    tracing::error!(
+                        "what a restart of the supervisor needs cannot be written to {}: {error}",
+                        place.display()
+                    );
+                }
+            }
         }
-        self.try_save(unit)
+        if let Some(rewrite) = self.saved.ledger.rewrite() {
+            let occurrences = self.occurrences.clone();
+            let thread = std::thread::Builder::new().name("ledger".to_owned());
+            let started = thread.spawn(move || {
+                // The daemon ends: the old file is as good.
+                let _ = occurrences.blocking_send(Occurrence::Rewritten(rewrite.run()));
+            });
+            if let Err(error) = started {
+                self.take_rewritten(Err(error));
+            }
+        }
+    }
+
+    pub(super) fn take_rewritten(&mut self, rewritten: io::Result<Rewritten>) {
+        if let Err(error) = self.saved.ledger.replace(rewritten) {
+            let place = self.places.snapshots();
+            tracing::warn!("{} stays as long as it is: {error}", place.display());
+        }
     }
 
     /// The unit is forgotten.
     pub(super) fn drop_snapshot(&mut self, unit: &UnitName) {
-        self.saved.undefined.remove(unit);
-        self.saved.written.remove(unit);
-        let path = self.places.snapshots();
-        let _ = std::fs::remove_file(path.join(unit.as_str()));
-        let _ = std::fs::remove_file(path.join(format!("{unit}.definition")));
+        self.saved.ledger.remove(Key::State(unit.clone()));
+        self.saved.ledger.remove(Key::Definition(unit.clone()));
     }
 
     /// Reserves numbers ahead when the last reservation is used up.
@@ -177,10 +183,8 @@ impl Daemon {
             return;
         }
         let reserved = ahead(&counters);
-        match write_json(&self.places.snapshots().join("counters"), &reserved) {
-            Ok(()) => self.saved.reserved = Some(reserved),
-            Err(error) => tracing::error!("the counters cannot be kept: {error}"),
-        }
+        self.put(Key::Counters, &reserved);
+        self.saved.reserved = Some(reserved);
     }
 }
 
@@ -204,51 +208,42 @@ const fn ahead(counters: &Counters) -> Counters {
     }
 }
 
-pub(super) fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
-    write_whole(path, &serde_json::to_vec(value)?)
-}
-
 /// Everything that an earlier daemon left: counters, definitions with states.
 pub(super) struct Left {
     pub(super) counters: Counters,
     pub(super) units: Vec<(Unit, Kept)>,
-    /// Files that could not be read, as sentences.
+    /// What could not be read, as sentences.
     pub(super) problems: Vec<String>,
 }
 
-/// Reads the directory; nothing there is an empty beginning.
-pub(super) fn read(directory: &Path) -> io::Result<Left> {
+/// What the records say; none are an empty beginning.
+pub(super) fn read(records: &Records, problems: Vec<String>) -> Left {
     let mut left = Left {
         counters: Counters::default(),
         units: vec![],
-        problems: vec![],
+        problems,
     };
-    match std::fs::read(directory.join("counters")) {
-        Ok(bytes) => match serde_json::from_slice(&bytes) {
-            Ok(counters) => left.counters = counters,
-            Err(error) => left.problems.push(format!("counters: {error}")),
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
-    let mut names: Vec<UnitName> = std::fs::read_dir(directory)?
-        .filter_map(Result::ok)
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect();
-    names.sort();
-    for name in names {
-        let path = directory.join(name.as_str());
-        let definition = directory.join(format!("{name}.definition"));
-        let read = || -> io::Result<(Unit, Kept)> {
-            Ok((
-                serde_json::from_slice(&std::fs::read(&definition)?)?,
-                serde_json::from_slice(&std::fs::read(&path)?)?,
-            ))
-        };
-        match read() {
-            Ok(pair) => left.units.push(pair),
-            Err(error) => left.problems.push(format!("{name}: {error}")),
+    for (key, text) in records {
+        match key {
+            Key::Counters => match serde_json::from_str(text) {
+                Ok(counters) => left.counters = counters,
+                Err(error) => left.problems.push(format!("counters: {error}")),
+            },
+            Key::State(unit) => {
+                let definition = records.get(&Key::Definition(unit.clone()));
+                let definition = definition.map_or("", String::as_str);
+                let both = serde_json::from_str(definition)
+                    .and_then(|unit| Ok((unit, serde_json::from_str(text)?)));
+                match both {
+                    Ok(both) => left.units.push(both),
+                    Err(error) => left.problems.push(format!("{unit}: {error}")),
+                }
+            }
+            // Of a unit that had no state yet.
+            Key::Definition(_) => {}
         }
     }
-    Ok(left)
+    left.units
+        .sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
+    left
 }

@@ -45,6 +45,14 @@ pub fn new_keyring() -> io::Result<bool> {
     }
 }
 
+/// A file that may not grow is an error to be told (EFBIG), not the end of the process (SIGXFSZ of
+/// setrlimit(2)). What is started has the default action again, by [`reset_signals`].
+#[expect(unsafe_code, reason = "signal(2) can install code; this installs none")]
+pub fn survive_file_size_limit() {
+    // SAFETY: ignoring a signal runs nothing.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 /// Every signal unblocked and with its default action.
 ///
 /// By the bare system call: the C library keeps two signals to itself and would leave them ignored

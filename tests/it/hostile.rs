@@ -67,10 +67,7 @@ fn looking_at_units_leaves_nothing_behind() {
         "many@.agent",
         "[Unit]\nDescription=Number %i\n[Agent]\nRuntime=command\nExecStart=/bin/true\n[MCP]\nTools=\n",
     );
-    let kept = || {
-        let place = std::fs::read_dir(aether.root.path().join("run/snapshot"));
-        place.unwrap().count()
-    };
+    let kept = || aether.kept().len();
     // Units with files are known to whoever lists them, and no more of them are there than files.
     aether.ctl(&["list-units", "--all"]);
     let before = kept();
@@ -96,18 +93,23 @@ fn what_could_not_be_adopted_is_not_started() {
         "s.agent",
         "[Agent]\nRuntime=command\nExecStart=/bin/sleep infinity\nRestart=no\n[MCP]\nTools=\n",
     );
-    let place = aether.root.path().join("run/snapshot");
-    let aside = aether.root.path().join("run/aside");
-    std::fs::rename(&place, &aside).unwrap();
-    std::fs::write(&place, "in the way").unwrap();
+    // The disk is full, as far as the supervisor can see.
+    let limit = |size: &str| {
+        let daemon = aether.daemon_pid().to_string();
+        let size = format!("--fsize={size}:");
+        let status = Command::new("prlimit")
+            .args(["--pid", &daemon, &size])
+            .status();
+        assert!(status.unwrap().success());
+    };
+    limit("1");
     let (_, error) = aether.refused(&["start", "s"]);
     assert!(error.contains("snapshot"), "{error}");
     assert_eq!(
         aether.wait_state("s", "failed", "").text("FailureStep"),
         "snapshot"
     );
-    std::fs::remove_file(&place).unwrap();
-    std::fs::rename(&aside, &place).unwrap();
+    limit("unlimited");
     aether.ctl(&["start", "s"]);
     let before = aether.properties("s").number("MainPID");
     aether.kill_daemon();

@@ -282,6 +282,22 @@ impl Aether {
         })
     }
 
+    /// What a new daemon would find: kinds of records, and of which units.
+    pub(crate) fn kept(&self) -> std::collections::BTreeSet<String> {
+        let ledger = self.root.path().join("run/snapshot/ledger");
+        let text = std::fs::read_to_string(ledger).unwrap();
+        let mut kept = std::collections::BTreeSet::new();
+        for line in text.lines() {
+            let key = line.splitn(3, ' ').take(2).collect::<Vec<_>>().join(" ");
+            if line.ends_with(' ') {
+                kept.remove(&key);
+            } else {
+                kept.insert(key);
+            }
+        }
+        kept
+    }
+
     /// Waits for a state in systemd's words.
     pub(crate) fn wait_state(&self, unit: &str, active: &str, sub: &str) -> Properties {
         self.wait(unit, &format!("{active} ({sub})"), |now| {

@@ -337,7 +337,10 @@ fn a_pid_file_is_waited_for() {
     assert_eq!(watch.drain().unwrap(), None);
     let mut file = fs::File::create(&path).unwrap();
     assert_eq!(watch.drain().unwrap(), None);
-    assert!(!is_readable(&watch.watch));
+    // What others do in the directories above is no news.
+    while is_readable(&watch.watch) {
+        assert_eq!(watch.drain().unwrap(), None);
+    }
     file.write_all(b"4242\n").unwrap();
     assert!(is_readable(&watch.watch));
     assert_eq!(watch.drain().unwrap(), Some(4242));

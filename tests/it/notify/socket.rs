@@ -153,10 +153,7 @@ fn nothing_is_left_of_connections_that_were_served_or_could_not_be() {
         "ugly",
         &format!("[Unit]\nRequires=no.service\n[Service]\nExecStart=/bin/cat\n{echo}"),
     );
-    let kept = || {
-        let place = std::fs::read_dir(aether.root.path().join("run/snapshot"));
-        place.unwrap().count()
-    };
+    let kept = || aether.kept().len();
     // What is known after some connections to each is all that is known after many: of those that
     // failed the last sixteen.
     let connect = || {
