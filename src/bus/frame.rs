@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use zbus::Message;
 use zbus::connection::socket::{ReadHalf, Socket, Split, WriteHalf};
 use zbus::export::async_trait::async_trait;
 use zbus::fdo::ConnectionCredentials;
@@ -177,12 +178,31 @@ impl Drop for Reader {
     }
 }
 
+/// Messages are written together until they are so many bytes.
+const TOGETHER: usize = 64 << 10;
+
 /// The writing half.
 #[derive(Debug)]
 pub(crate) struct Writer(OwnedWriteHalf);
 
 #[async_trait]
 impl WriteHalf for Writer {
+    async fn send_messages(&mut self, messages: &[Message]) -> zbus::Result<()> {
+        let mut together = vec![];
+        for message in messages {
+            let data = message.data();
+            if data.fds().is_empty() && together.len() < TOGETHER {
+                together.extend_from_slice(data);
+                continue;
+            }
+            self.0.write_all(&together).await?;
+            together.clear();
+            // Descriptors go with the first byte of a write.
+            self.send_message(message).await?;
+        }
+        Ok(self.0.write_all(&together).await?)
+    }
+
     async fn sendmsg(&mut self, buffer: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
         if fds.is_empty() {
             return self.0.write(buffer).await;

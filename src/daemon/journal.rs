@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -62,7 +64,8 @@ const fn is_zero(number: &u64) -> bool {
 /// The loop's end of it.
 #[derive(Debug)]
 pub(crate) struct Journal {
-    queue: SyncSender<Entry>,
+    queue: Option<SyncSender<Entry>>,
+    thread: Option<JoinHandle<()>>,
     next: u64,
     lost: u64,
     broken: Arc<AtomicU64>,
@@ -81,12 +84,13 @@ impl Journal {
         let (queue, entries) = sync_channel(QUEUE);
         let broken = Arc::new(AtomicU64::new(0));
         let failures = Arc::clone(&broken);
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("journal".to_owned())
             .stack_size(128 * 1024)
             .spawn(move || write_all(&paths, &entries, &failures))?;
         Ok(Self {
-            queue,
+            queue: Some(queue),
+            thread: Some(thread),
             next,
             lost: 0,
             broken,
@@ -104,9 +108,11 @@ impl Journal {
             lost: self.lost,
         };
         self.next += 1;
-        match self.queue.try_send(entry) {
-            Ok(()) => self.lost = 0,
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => self.lost += 1,
+        match self.queue.as_ref().map(|queue| queue.try_send(entry)) {
+            Some(Ok(())) => self.lost = 0,
+            Some(Err(TrySendError::Full(_) | TrySendError::Disconnected(_))) | None => {
+                self.lost += 1;
+            }
         }
     }
 
@@ -115,6 +121,17 @@ impl Journal {
         self.broken
             .load(Ordering::Relaxed)
             .saturating_add(self.lost)
+    }
+}
+
+/// What was appended is written.
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            // It panics nowhere; there would be nothing more to write.
+            let _ = thread.join();
+        }
     }
 }
 
@@ -144,6 +161,11 @@ impl Share {
     }
 }
 
+/// So many entries are written together.
+const MANY: usize = QUEUE / 8;
+/// Those are that come within this time of the first.
+const GATHER: Duration = Duration::from_millis(2);
+
 fn rotated(path: &Path) -> PathBuf {
     path.with_extension("jsonl.1")
 }
@@ -168,26 +190,33 @@ fn last_cursor(path: &Path) -> io::Result<Option<u64>> {
 
 fn write_all(paths: &[PathBuf; 2], entries: &Receiver<Entry>, failures: &AtomicU64) {
     let mut files: [Option<(File, u64)>; 2] = [None, None];
-    let [events, activity] = paths;
-    while let Ok(entry) = entries.recv() {
-        let Ok(mut line) = serde_json::to_vec(&entry) else {
-            continue;
-        };
-        line.push(b'\n');
-        let [of_events, of_activity] = &mut files;
-        let (path, file) = if entry.kind == AGENT {
-            (activity, of_activity)
-        } else {
-            (events, of_events)
-        };
-        if write_line(path, file, &line).is_err() {
-            failures.fetch_add(1, Ordering::Relaxed);
-            *file = None;
+    while let Ok(first) = entries.recv() {
+        let mut lines = [vec![], vec![]];
+        let mut count = [0, 0];
+        for entry in std::iter::once(first).chain(entries.try_iter().take(MANY)) {
+            let which = usize::from(entry.kind == AGENT);
+            if let Ok(line) = serde_json::to_vec(&entry) {
+                lines[which].extend_from_slice(&line);
+                lines[which].push(b'\n');
+                count[which] += 1;
+            }
+        }
+        for (which, path) in paths.iter().enumerate() {
+            if !lines[which].is_empty()
+                && write_lines(path, &mut files[which], &lines[which]).is_err()
+            {
+                failures.fetch_add(count[which], Ordering::Relaxed);
+                files[which] = None;
+            }
+        }
+        // Whoever has more to say meanwhile need not wake us.
+        if count.iter().sum::<u64>() < MANY as u64 {
+            std::thread::sleep(GATHER);
         }
     }
 }
 
-fn write_line(path: &Path, file: &mut Option<(File, u64)>, line: &[u8]) -> io::Result<()> {
+fn write_lines(path: &Path, file: &mut Option<(File, u64)>, lines: &[u8]) -> io::Result<()> {
     if file.as_ref().is_some_and(|(_, size)| *size > MAX_BYTES) {
         *file = None;
         std::fs::rename(path, rotated(path))?;
@@ -206,8 +235,8 @@ fn write_line(path: &Path, file: &mut Option<(File, u64)>, line: &[u8]) -> io::R
         *file = Some((opened, size));
     }
     if let Some((file, size)) = file {
-        file.write_all(line)?;
-        *size += line.len() as u64;
+        file.write_all(lines)?;
+        *size += lines.len() as u64;
     }
     Ok(())
 }
@@ -252,13 +281,7 @@ mod tests {
             "job",
             serde_json::json!({"id": 1}),
         );
-        let Journal { queue, .. } = journal;
-        drop(queue);
-        // The thread ends with the queue; wait for its line.
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-        while lines(&path).len() < 2 && std::time::Instant::now() < deadline {
-            std::thread::yield_now();
-        }
+        drop(journal);
         let found = lines(&path);
         assert_eq!(
             found.iter().map(|entry| entry.seq).collect::<Vec<_>>(),

@@ -308,6 +308,7 @@ impl Daemon {
         }
         self.save_counters();
         self.write_saved();
+        self.output.wake();
         let looks = self.looks.values().map(|look| look.at);
         let next = looks.chain(self.timers.next()).min();
         if next != self.armed {

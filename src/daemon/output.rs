@@ -5,7 +5,8 @@
 //! disk) holds its unit's output in the pipe until it can. The main loop never waits for this
 //! thread: what it must know comes as [`Heard`], in order.
 
-use std::collections::HashMap;
+use std::cell::Cell;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -104,6 +105,8 @@ pub(crate) enum Heard {
 pub(crate) struct Output {
     commands: std_mpsc::Sender<Command>,
     waker: Waker,
+    /// It was told something of which it does not know.
+    asleep: Cell<bool>,
 }
 
 impl Output {
@@ -118,7 +121,10 @@ impl Output {
             scratch: Scratch::new()?,
             buffer: vec![0; CHUNK],
             sources: HashMap::new(),
+            of_units: HashMap::new(),
+            owing: BTreeSet::new(),
             records: HashMap::new(),
+            stuck: BTreeSet::new(),
             unsaid: Vec::new(),
             next_token: 0,
             paced: realtime_nanos(),
@@ -128,13 +134,24 @@ impl Output {
             .name("output".to_owned())
             .stack_size(256 * 1024)
             .spawn(move || thread.run())?;
-        Ok(Self { commands, waker })
+        Ok(Self {
+            commands,
+            waker,
+            asleep: Cell::new(false),
+        })
     }
 
     fn send(&self, command: Command) {
         // The thread ends only with the process.
         let _ = self.commands.send(command);
-        self.waker.wake();
+        self.asleep.set(true);
+    }
+
+    /// Lets the thread do what it was told in this turn of the loop.
+    pub(crate) fn wake(&self) {
+        if self.asleep.take() {
+            self.waker.wake();
+        }
     }
 
     /// Reads a unit's stream from now on.
@@ -182,7 +199,13 @@ struct Thread {
     scratch: Scratch,
     buffer: Vec<u8>,
     sources: HashMap<u64, Open>,
+    /// Which are of which unit.
+    of_units: HashMap<UnitName, Vec<u64>>,
+    /// Those that have used up something of their budget.
+    owing: BTreeSet<u64>,
     records: HashMap<UnitName, Log>,
+    /// Units whose logs cannot be written.
+    stuck: BTreeSet<UnitName>,
     /// Our own entries that a stuck log has not taken yet.
     unsaid: Vec<(UnitName, Vec<u8>)>,
     next_token: u64,
@@ -194,7 +217,6 @@ struct Thread {
 #[derive(Debug)]
 struct Log {
     record: Record,
-    stuck: bool,
     /// The loop was told that it is stuck.
     told: bool,
 }
@@ -205,8 +227,8 @@ const UNSAID_MAX: usize = 4_096;
 impl Thread {
     fn run(mut self) {
         loop {
-            let stuck = self.records.values().any(|log| log.stuck);
-            let owing = self.sources.values().any(|open| open.points < POINTS);
+            let stuck = !self.stuck.is_empty();
+            let owing = !self.owing.is_empty();
             let pause = match (owing, stuck) {
                 (true, _) => Some(PACE),
                 (false, true) => Some(RETRY),
@@ -240,12 +262,18 @@ impl Thread {
 
     /// Gives every stream its points, and reads on where they suffice again.
     fn replenish(&mut self) {
-        for (token, open) in &mut self.sources {
+        for token in std::mem::take(&mut self.owing) {
+            let Some(open) = self.sources.get_mut(&token) else {
+                continue;
+            };
             let owed = open.points <= 0;
             open.points = (open.points + POINTS_PER_PACE).min(POINTS);
-            let stuck = self.records.get(&open.unit).is_some_and(|log| log.stuck);
+            if open.points < POINTS {
+                self.owing.insert(token);
+            }
+            let stuck = self.stuck.contains(&open.unit);
             if owed && open.points > 0 && open.parked && !open.ended && !stuck {
-                open.parked = self.poll.add(open.source.pipe.as_fd(), *token).is_err();
+                open.parked = self.poll.add(open.source.pipe.as_fd(), token).is_err();
             }
         }
     }
@@ -268,7 +296,6 @@ impl Thread {
     fn log(&mut self, unit: &UnitName, files: LogFiles) {
         self.records.entry(unit.clone()).or_insert_with(|| Log {
             record: Record::new(files.directory, files.max_bytes, files.max_files),
-            stuck: false,
             told: false,
         });
     }
@@ -280,6 +307,7 @@ impl Thread {
                 let token = self.next_token;
                 self.next_token += 1;
                 let parked = self.poll.add(source.pipe.as_fd(), token).is_err();
+                self.of_units.entry(unit.clone()).or_default().push(token);
                 self.sources.insert(
                     token,
                     Open {
@@ -316,13 +344,13 @@ impl Thread {
             }
             Command::Close { unit } => {
                 self.read_all(&unit);
-                for token in self.tokens(&unit) {
+                for token in self.of_units.remove(&unit).unwrap_or_default() {
                     if let Some(open) = self.sources.remove(&token) {
                         let _ = self.poll.remove(&open.source.pipe);
                     }
                 }
                 // The file is opened again when there is more to write.
-                if self.records.get(&unit).is_some_and(|log| !log.stuck) {
+                if !self.stuck.contains(&unit) {
                     self.records.remove(&unit);
                 }
             }
@@ -330,14 +358,7 @@ impl Thread {
     }
 
     fn tokens(&self, unit: &UnitName) -> Vec<u64> {
-        let mut tokens: Vec<u64> = self
-            .sources
-            .iter()
-            .filter(|(_, open)| open.unit == *unit)
-            .map(|(t, _)| *t)
-            .collect();
-        tokens.sort_unstable();
-        tokens
+        self.of_units.get(unit).cloned().unwrap_or_default()
     }
 
     fn read_all(&mut self, unit: &UnitName) {
@@ -396,6 +417,7 @@ impl Thread {
                 let cost = lines.len() + count / BYTES_PER_POINT;
                 let cost = i64::try_from(cost).unwrap_or(POINTS);
                 open.points = (open.points - cost).max(-POINTS);
+                self.owing.insert(token);
                 if !lines.is_empty() {
                     let stream = open.source.stream;
                     self.tell(Heard::Lines {
@@ -416,10 +438,11 @@ impl Thread {
         match log.record.append(entries) {
             Ok(()) => true,
             Err(error) => {
-                if !log.stuck {
-                    log.stuck = true;
-                    for open in self.sources.values_mut().filter(|open| open.unit == *unit) {
-                        if !open.parked {
+                if self.stuck.insert(unit.clone()) {
+                    for token in self.of_units.get(unit).into_iter().flatten() {
+                        if let Some(open) = self.sources.get_mut(token)
+                            && !open.parked
+                        {
                             let _ = self.poll.remove(&open.source.pipe);
                             open.parked = true;
                         }
@@ -438,13 +461,7 @@ impl Thread {
     }
 
     fn retry(&mut self) {
-        let stuck: Vec<UnitName> = self
-            .records
-            .iter()
-            .filter(|(_, log)| log.stuck)
-            .map(|(unit, _)| unit.clone())
-            .collect();
-        for unit in stuck {
+        for unit in self.stuck.clone() {
             let waiting = std::mem::take(&mut self.unsaid);
             for (of, entry) in waiting {
                 if of != unit || !self.append(&unit, &entry) {
@@ -458,20 +475,18 @@ impl Thread {
             if waiting || log.record.append(b"").is_err() {
                 continue;
             }
-            log.stuck = false;
-            for (token, open) in self
-                .sources
-                .iter_mut()
-                .filter(|(_, open)| open.unit == unit)
-            {
-                if !open.ended {
+            self.stuck.remove(&unit);
+            for token in self.of_units.get(&unit).into_iter().flatten() {
+                if let Some(open) = self.sources.get_mut(token)
+                    && !open.ended
+                {
                     open.parked = self.poll.add(open.source.pipe.as_fd(), *token).is_err();
                 }
             }
             self.read_all(&unit);
             // An empty write says little about a full disk; what waits in the pipes says it.
-            if let Some(log) = self.records.get_mut(&unit)
-                && !log.stuck
+            if !self.stuck.contains(&unit)
+                && let Some(log) = self.records.get_mut(&unit)
             {
                 log.told = false;
                 self.tell(Heard::Unstuck { unit });
@@ -545,8 +560,10 @@ mod tests {
             partial: vec![],
         };
         output.open(unit(), source, log(place.path().to_owned()));
+        output.wake();
         write_some(writer.as_fd(), b"one\ntwo\nthr").unwrap();
         output.drain(unit(), 7);
+        output.wake();
         let mut lines = vec![];
         loop {
             match heard.blocking_recv().unwrap() {
@@ -582,6 +599,7 @@ mod tests {
             partial: vec![],
         };
         output.open(unit(), source, log(blocked.clone()));
+        output.wake();
         write_some(writer.as_fd(), b"kept\n").unwrap();
         assert!(matches!(
             heard.blocking_recv().unwrap(),

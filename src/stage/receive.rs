@@ -28,7 +28,7 @@ fn lost(error: &io::Error) -> Failure {
 /// Waits for the plan.
 pub(super) fn plan(from: BorrowedFd<'_>) -> Result<(ExecPlan, Vec<OwnedFd>), Failure> {
     let mut fds = vec![];
-    let mut bytes = vec![0; 64 << 10];
+    let mut bytes = vec![0; 8 << 10];
     let mut filled = 0;
     let length = loop {
         let (Some(head), Some(room)) = (bytes.get(..filled), bytes.get(filled..)) else {

@@ -3,7 +3,7 @@
 //! Each does what its step says or gives a reason; none of them tries again or goes on without.
 //! What a kernel cannot enforce is noted, not skipped in silence.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -160,7 +160,9 @@ pub(super) fn cgroup(join: &[PathBuf], expect: Option<&str>) -> Result<(), Refus
     let Some(expect) = expect else {
         return Ok(());
     };
-    let own = std::fs::read_to_string("/proc/self/cgroup")
+    let mut own = String::with_capacity(2048);
+    std::fs::File::open("/proc/self/cgroup")
+        .and_then(|file| file.take(1 << 16).read_to_string(&mut own))
         .map_err(|error| Refusal::system("/proc/self/cgroup", &error))?;
     if own.lines().any(|line| line == expect) {
         return Ok(());

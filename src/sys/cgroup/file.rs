@@ -21,7 +21,8 @@ pub(super) fn failed<'a>(
 }
 
 pub(super) fn read(path: &Path) -> Result<String, CgroupError> {
-    let mut text = String::new();
+    // Such a file has no size that could be asked for; most are read at once.
+    let mut text = String::with_capacity(512);
     fs::File::open(path)
         .and_then(|file| file.take(LIMIT).read_to_string(&mut text))
         .map_err(failed("read", path))?;

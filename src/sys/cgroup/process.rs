@@ -35,7 +35,10 @@ impl Stat {
     /// Reads the process's entry; `None` when there is none.
     #[must_use]
     pub fn read(pid: u32) -> Option<Self> {
-        parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+        let file = fs::File::open(format!("/proc/{pid}/stat")).ok()?;
+        let mut line = Vec::with_capacity(1024);
+        file.take(1 << 16).read_to_end(&mut line).ok()?;
+        parse(&line)
     }
 
     const fn dead(&self) -> bool {
