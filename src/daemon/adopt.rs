@@ -69,7 +69,7 @@ impl Daemon {
         let invocation_id = held.invocation_id.clone();
         self.held.insert(
             unit.clone(),
-            Held {
+            Box::new(Held {
                 invocation_id: held.invocation_id,
                 slice: held.slice,
                 uid: held.uid,
@@ -80,7 +80,7 @@ impl Daemon {
                 killed: true,
                 runtime_directories: held.runtime_directories,
                 ..Held::default()
-            },
+            }),
         );
         self.watch_group(unit);
         if let Some(mine) = self.held.get_mut(unit) {

@@ -103,7 +103,7 @@ async fn live(places: Places, mut inherited: Inherited) -> Result<ExitCode, Stri
 
     let (ledger, records, problems) =
         Ledger::open(&places.snapshots()).map_err(say("read the snapshots"))?;
-    let left = snapshot::read(&records, problems);
+    let left = snapshot::read(records, problems);
     for problem in &left.problems {
         tracing::error!("a snapshot cannot be read, its unit is not known any more: {problem}");
     }

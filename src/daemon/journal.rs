@@ -13,10 +13,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -64,7 +63,11 @@ const fn is_zero(number: &u64) -> bool {
 /// The loop's end of it.
 #[derive(Debug)]
 pub(crate) struct Journal {
-    queue: Option<SyncSender<Entry>>,
+    /// Of this turn of the loop.
+    entries: Vec<Entry>,
+    queue: Option<Sender<Vec<Entry>>>,
+    /// Handed over, and not written yet.
+    waiting: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
     next: u64,
     lost: u64,
@@ -81,15 +84,21 @@ impl Journal {
             let cursor = last_cursor(path)?.or(last_cursor(&rotated(path))?);
             next = next.max(cursor.map_or(1, |cursor| cursor.saturating_add(1)));
         }
-        let (queue, entries) = sync_channel(QUEUE);
+        let (queue, batches) = channel();
+        let waiting = Arc::new(AtomicUsize::new(0));
         let broken = Arc::new(AtomicU64::new(0));
         let failures = Arc::clone(&broken);
         let thread = std::thread::Builder::new()
             .name("journal".to_owned())
             .stack_size(128 * 1024)
-            .spawn(move || write_all(&paths, &entries, &failures))?;
+            .spawn({
+                let waiting = Arc::clone(&waiting);
+                move || write_all(&paths, &batches, &waiting, &failures)
+            })?;
         Ok(Self {
+            entries: vec![],
             queue: Some(queue),
+            waiting,
             thread: Some(thread),
             next,
             lost: 0,
@@ -108,11 +117,21 @@ impl Journal {
             lost: self.lost,
         };
         self.next += 1;
-        match self.queue.as_ref().map(|queue| queue.try_send(entry)) {
-            Some(Ok(())) => self.lost = 0,
-            Some(Err(TrySendError::Full(_) | TrySendError::Disconnected(_))) | None => {
-                self.lost += 1;
-            }
+        if self.waiting.load(Ordering::Relaxed) + self.entries.len() < QUEUE {
+            self.entries.push(entry);
+            self.lost = 0;
+        } else {
+            self.lost += 1;
+        }
+    }
+
+    /// Has what was appended in this turn of the loop written.
+    pub(crate) fn hand_over(&mut self) {
+        let entries = std::mem::take(&mut self.entries);
+        if let Some(queue) = self.queue.as_ref().filter(|_| !entries.is_empty()) {
+            self.waiting.fetch_add(entries.len(), Ordering::Relaxed);
+            // The thread ends only with the queue.
+            let _ = queue.send(entries);
         }
     }
 
@@ -127,6 +146,7 @@ impl Journal {
 /// What was appended is written.
 impl Drop for Journal {
     fn drop(&mut self) {
+        self.hand_over();
         self.queue = None;
         if let Some(thread) = self.thread.take() {
             // It panics nowhere; there would be nothing more to write.
@@ -161,11 +181,6 @@ impl Share {
     }
 }
 
-/// So many entries are written together.
-const MANY: usize = QUEUE / 8;
-/// Those are that come within this time of the first.
-const GATHER: Duration = Duration::from_millis(2);
-
 fn rotated(path: &Path) -> PathBuf {
     path.with_extension("jsonl.1")
 }
@@ -188,14 +203,19 @@ fn last_cursor(path: &Path) -> io::Result<Option<u64>> {
         .map(|entry| entry.seq))
 }
 
-fn write_all(paths: &[PathBuf; 2], entries: &Receiver<Entry>, failures: &AtomicU64) {
+fn write_all(
+    paths: &[PathBuf; 2],
+    batches: &Receiver<Vec<Entry>>,
+    waiting: &AtomicUsize,
+    failures: &AtomicU64,
+) {
     let mut files: [Option<(File, u64)>; 2] = [None, None];
-    while let Ok(first) = entries.recv() {
+    while let Ok(entries) = batches.recv() {
         let mut lines = [vec![], vec![]];
         let mut count = [0, 0];
-        for entry in std::iter::once(first).chain(entries.try_iter().take(MANY)) {
+        for entry in &entries {
             let which = usize::from(entry.kind == AGENT);
-            if let Ok(line) = serde_json::to_vec(&entry) {
+            if let Ok(line) = serde_json::to_vec(entry) {
                 lines[which].extend_from_slice(&line);
                 lines[which].push(b'\n');
                 count[which] += 1;
@@ -209,10 +229,7 @@ fn write_all(paths: &[PathBuf; 2], entries: &Receiver<Entry>, failures: &AtomicU
                 files[which] = None;
             }
         }
-        // Whoever has more to say meanwhile need not wake us.
-        if count.iter().sum::<u64>() < MANY as u64 {
-            std::thread::sleep(GATHER);
-        }
+        waiting.fetch_sub(entries.len(), Ordering::Relaxed);
     }
 }
 

@@ -14,7 +14,7 @@ use crate::daemon::output::Source;
 use crate::daemon::record::Stream;
 use crate::daemon::{Daemon, Occurrence, Process, Report};
 use crate::engine::event::{Event, ExitStatus, Role, SpawnId};
-use crate::name::UnitName;
+use crate::name::{UnitName, UnitType};
 use crate::plan::{Enforcement, Failure, Report as Told};
 use crate::runtime::AgentEvent;
 use crate::runtime::stream::{encode_input, encode_permission_denied};
@@ -113,7 +113,7 @@ impl Daemon {
                 }
             }
         }
-        if made.rewatch || held_group_missing(self.held.get(unit)) {
+        if made.rewatch || held_group_missing(self.held.get(unit).map(Box::as_ref)) {
             self.watch_group(unit);
         }
         let structured = made.structured;
@@ -163,7 +163,7 @@ impl Daemon {
             }
             self.publish(Signal::ListenerNew(unit.clone()));
         }
-        if main {
+        if main && unit.kind() == UnitType::Agent {
             let agent = self.agents.entry(unit.clone()).or_default();
             agent.begin(structured);
             if made.session.is_some() {

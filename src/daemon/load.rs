@@ -537,7 +537,7 @@ impl Daemon {
                 let slices = held.slice.as_ref().map(UnitName::slices);
                 slices.is_some_and(|slices| slices.iter().any(|name| name == unit.name.as_str()))
             };
-            if self.held.values().any(inside) {
+            if self.held.values().map(Box::as_ref).any(inside) {
                 let around = unit.name.parent_slice();
                 let group = self.tree.group(&unit.name, around.as_ref());
                 for sentence in group.set(&limits.resources) {

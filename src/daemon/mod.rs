@@ -203,7 +203,7 @@ struct Daemon {
     engine: Engine,
     library: Library,
     /// Definitions as the engine has them, for facts and starts.
-    held: HashMap<UnitName, Held>,
+    held: HashMap<UnitName, Box<Held>>,
     agents: HashMap<UnitName, Agent>,
     attending: attend::Attending,
     /// Descriptors that units left with us (`FDSTORE=1`), by name.
@@ -309,6 +309,7 @@ impl Daemon {
         self.save_counters();
         self.write_saved();
         self.output.wake();
+        self.journal.hand_over();
         let looks = self.looks.values().map(|look| look.at);
         let next = looks.chain(self.timers.next()).min();
         if next != self.armed {

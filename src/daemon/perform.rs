@@ -203,24 +203,29 @@ impl Daemon {
         let Some(held) = self.held.get(unit) else {
             return;
         };
-        let agent = self.agents.entry(unit.clone()).or_default();
-        if structured && main && (!(resume && agent.begun) || agent.session.is_none()) {
-            // A start is a new session; a restart continues the old one. The commands before and
-            // after the main process have none, and leave that of the main process alone.
-            agent.begun = false;
-            match random::id() {
-                Ok(bytes) => agent.session = Some(random::uuid(bytes)),
-                Err(error) => tracing::error!("no random numbers: {error}"),
+        // A start is a new session; a restart continues the old one. The commands before and after
+        // the main process have none, and leave that of the main process alone.
+        if structured && main {
+            let agent = self.agents.entry(unit.clone()).or_default();
+            if !(resume && agent.begun) || agent.session.is_none() {
+                agent.begun = false;
+                match random::id() {
+                    Ok(bytes) => agent.session = Some(random::uuid(bytes)),
+                    Err(error) => tracing::error!("no random numbers: {error}"),
+                }
             }
         }
+        let agent = self.agents.get(unit);
         let start = Start {
             unit: definition,
             spawn,
             role,
             invocation_id: id,
             resume,
-            session: agent.session.clone().unwrap_or_default(),
-            begun: agent.begun,
+            session: agent
+                .and_then(|agent| agent.session.clone())
+                .unwrap_or_default(),
+            begun: agent.is_some_and(|agent| agent.begun),
             told,
             passed,
             output,
@@ -392,7 +397,7 @@ impl Daemon {
     }
 
     fn freeze(&mut self, unit: &UnitName, on: bool) {
-        let result = match self.held.get_mut(unit) {
+        let result = match self.held.get_mut(unit).map(Box::as_mut) {
             Some(Held {
                 group: Some(group),
                 freezing,

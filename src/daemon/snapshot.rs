@@ -217,13 +217,13 @@ pub(super) struct Left {
 }
 
 /// What the records say; none are an empty beginning.
-pub(super) fn read(records: &Records, problems: Vec<String>) -> Left {
+pub(super) fn read(records: Records, problems: Vec<String>) -> Left {
     let mut left = Left {
         counters: Counters::default(),
         units: vec![],
         problems,
     };
-    for (key, text) in records {
+    for (key, text) in &records {
         match key {
             Key::Counters => match serde_json::from_str(text) {
                 Ok(counters) => left.counters = counters,

@@ -4,6 +4,7 @@
 //! relations and are never mixed here. Read next: `transaction`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::name::UnitName;
 use crate::unit::{Relations, Unit};
@@ -13,7 +14,7 @@ type Names = BTreeSet<UnitName>;
 /// The relations, and each of them reversed.
 #[derive(Debug, Default)]
 pub(super) struct Graph {
-    forward: BTreeMap<UnitName, Relations>,
+    forward: BTreeMap<UnitName, Arc<Unit>>,
     /// Units with `DefaultDependencies=no`.
     plain: Names,
     reverse: BTreeMap<UnitName, Reverse>,
@@ -114,7 +115,7 @@ const EDGES: [(Named, NamedBy); 17] = [
 
 impl Graph {
     /// Puts the relations of a unit in place of those it had.
-    pub(super) fn define(&mut self, name: &UnitName, unit: &Unit) {
+    pub(super) fn define(&mut self, name: &UnitName, unit: &Arc<Unit>) {
         self.forget(name);
         let relations = &unit.relations;
         if !unit.settings.default_dependencies {
@@ -125,7 +126,7 @@ impl Graph {
                 named_by(self.reverse.entry(to.clone()).or_default()).insert(name.clone());
             }
         }
-        self.forward.insert(name.clone(), relations.clone());
+        self.forward.insert(name.clone(), Arc::clone(unit));
     }
 
     /// Takes the relations of a unit out; what others say of it stays.
@@ -135,7 +136,7 @@ impl Graph {
             return;
         };
         for (named, named_by) in EDGES {
-            for to in named(&old) {
+            for to in named(&old.relations) {
                 if let Some(reverse) = self.reverse.get_mut(to) {
                     named_by(reverse).remove(name);
                     if reverse.is_empty() {
@@ -151,7 +152,8 @@ impl Graph {
         name: &UnitName,
         list: fn(&Relations) -> &Vec<UnitName>,
     ) -> impl Iterator<Item = &'a UnitName> {
-        self.forward.get(name).into_iter().flat_map(list)
+        let unit = self.forward.get(name).into_iter();
+        unit.flat_map(move |unit| list(&unit.relations))
     }
 
     fn others<'a>(
@@ -264,7 +266,7 @@ impl Graph {
         self.forward
             .get(name)
             .into_iter()
-            .flat_map(|relations| EDGES.iter().flat_map(|(named, _)| named(relations)))
+            .flat_map(|unit| EDGES.iter().flat_map(|(named, _)| named(&unit.relations)))
     }
 
     /// Units that this one says it cannot run together with.
@@ -304,7 +306,7 @@ impl Graph {
         let against = self
             .forward
             .get(member)
-            .is_some_and(|relations| relations.after.contains(target));
+            .is_some_and(|unit| unit.relations.after.contains(target));
         !against && !self.plain.contains(member)
     }
 

@@ -224,9 +224,9 @@ impl Engine {
     fn define(&mut self, now: Now, unit: Unit) {
         let name = unit.name.clone();
         self.loosen(&name);
+        let unit = Arc::new(unit);
         self.graph.define(&name, &unit);
         self.place(&unit);
-        let unit = Arc::new(unit);
         self.touched.insert(name.clone(), None);
         match self.records.get_mut(&name) {
             Some(record) => {

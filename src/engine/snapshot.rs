@@ -4,6 +4,8 @@
 //! was done; every effect named here may be performed twice without harm. Processes are not
 //! started again: the daemon tells of each whether it lives, ended, or never came to be.
 
+use std::sync::Arc;
+
 use crate::engine::event::{Effect, Now, Source, SpawnId};
 use crate::engine::state::{Freezer, Process, Snapshot, State};
 use crate::engine::{Counters, Engine, Record};
@@ -32,6 +34,7 @@ impl Engine {
         };
         for (unit, core) in units {
             let name = unit.name.clone();
+            let unit = Arc::new(unit);
             engine.graph.define(&name, &unit);
             engine.place(&unit);
             for (timer, _) in core.timers() {
@@ -44,7 +47,6 @@ impl Engine {
             if matches!(core.state, State::Idling { .. }) {
                 engine.idling.insert(name.clone());
             }
-            let unit = unit.into();
             engine.records.insert(name, Record::new(unit, core));
         }
         engine
