@@ -80,6 +80,9 @@
 //! - A start during the pause before a restart starts at once.
 //! - `stop` of what others need asks for `--force`, and names them.
 //! - `Type=` is `exec` where none is given.
+//! - What is over and named by nobody is forgotten as in systemd, but of the instances for
+//!   connections that failed the last sixteen are kept: whoever may connect decides how many there
+//!   are. How a unit made on the spot ended can be asked for as long as its log is there.
 //! - `agents.target`, or a `default.target`, is what starts with Aether; there is no early boot, so
 //!   `DefaultDependencies=` brings only the order of a target behind what it pulls in.
 //! - [`inactive (completed)`](engine::event) is an agent's goal that was reached. A paused or
@@ -105,7 +108,8 @@
 //!   changes a unit's state; a failed effect is the next event.
 //! - **Crash-only**: `kill -9` of aetherd loses no agent, no written output, no exit status, no
 //!   queued message. What lives is read from the cgroup tree; what is held is in the keeper's
-//!   descriptor store; what was decided is in a snapshot per unit; how a child ended while nobody
+//!   descriptor store; what was decided is appended to one file (a process is found again by number and start
+//!   time, so its pidfd is not held); how a child ended while nobody
 //!   looked is in the keeper's obituaries; what was read but not handled is in the log. The one
 //!   thing a death may do is repeat a chunk of output: bytes are logged before they are taken.
 //! - **The loop never blocks**: starts are made by one thread, output and the event log written by

@@ -15,6 +15,7 @@ use crate::daemon::{Daemon, Held, Process};
 use crate::engine::LOST;
 use crate::engine::event::Event;
 use crate::name::UnitName;
+use crate::sys::watch::Shortage;
 use crate::sys::{clock, pipe, process};
 
 /// Descriptors that came back, by name.
@@ -82,7 +83,9 @@ impl Daemon {
                 ..Held::default()
             }),
         );
-        self.watch_group(unit);
+        let slice = self.held.get(unit).and_then(|held| held.slice.as_ref());
+        let shortage = Shortage::of(&self.tree.group(unit, slice));
+        self.watch_group(unit, shortage);
         if let Some(mine) = self.held.get_mut(unit) {
             mine.oom_kills = held.oom_kills;
         }

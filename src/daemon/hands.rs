@@ -24,6 +24,7 @@ use crate::sys::cgroup::Tree;
 use crate::sys::condition;
 use crate::sys::paths::PathWatch;
 use crate::sys::process::{Child, StageImage};
+use crate::sys::watch::Shortage;
 use crate::unit::condition::first_unmet;
 use crate::unit::{Condition, Resources, Unit};
 
@@ -117,6 +118,8 @@ pub(crate) struct Made {
     pub(crate) uid: u32,
     /// Standard output is structured.
     pub(crate) structured: bool,
+    /// Tells when the unit's new cgroup runs out of memory.
+    pub(crate) shortage: Option<Shortage>,
     /// The watched leaf of the cgroup is another one now.
     pub(crate) rewatch: bool,
     /// What to say to the agent first.

@@ -113,8 +113,10 @@ impl Daemon {
                 }
             }
         }
-        if made.rewatch || held_group_missing(self.held.get(unit).map(Box::as_ref)) {
-            self.watch_group(unit);
+        if held_group_missing(self.held.get(unit).map(Box::as_ref)) {
+            self.watch_group(unit, made.shortage);
+        } else if made.rewatch {
+            self.watch_group_again(unit);
         }
         let structured = made.structured;
         for (name, stream, pair) in [

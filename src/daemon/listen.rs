@@ -11,6 +11,7 @@ use crate::name::UnitName;
 use crate::sys::cgroup::Group;
 use crate::sys::process::status_of;
 use crate::sys::user::own_uid;
+use crate::sys::watch::Shortage;
 use crate::sys::{clock, socket};
 
 /// Without cgroups: between two looks for what is left of a unit that is being killed.
@@ -25,10 +26,10 @@ const OBITUARIES_MAX: usize = 1_024;
 
 impl Daemon {
     /// Begins to watch the unit's cgroup.
-    pub(super) fn watch_group(&mut self, unit: &UnitName) {
+    pub(super) fn watch_group(&mut self, unit: &UnitName, shortage: Option<Shortage>) {
         let slice = self.held.get(unit).and_then(|held| held.slice.as_ref());
         let group = self.tree.group(unit, slice);
-        let watch = match self.watch.add(&group) {
+        let watch = match self.watch.add(&group, shortage) {
             Ok(watch) => {
                 self.watched.insert(watch, unit.clone());
                 Some(watch)
@@ -45,11 +46,20 @@ impl Daemon {
                 self.watched.remove(&before);
                 self.watch.remove(before);
             }
-            // The same groups watched anew have counted on.
-            if held.group.is_none() {
-                held.oom_kills = group.oom_kills().unwrap_or(0);
-            }
+            held.oom_kills = group.oom_kills().unwrap_or(0);
             held.group = Some(group);
+        }
+    }
+
+    /// The unit's `agent/` was made anew.
+    pub(super) fn watch_group_again(&mut self, unit: &UnitName) {
+        let Some(held) = self.held.get(unit) else {
+            return;
+        };
+        if let (Some(watch), Some(group)) = (held.watch, &held.group)
+            && let Err(error) = self.watch.renew(watch, group)
+        {
+            self.say(unit, &format!("its cgroup cannot be watched: {error}"));
         }
     }
 

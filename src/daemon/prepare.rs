@@ -20,6 +20,7 @@ use crate::runtime::{self, GeneratedFile, Launch, Memory};
 use crate::sys::cgroup::{Kind, Part};
 use crate::sys::file::{Owner, directory_beneath, read_beneath, read_regular, write_beneath};
 use crate::sys::user::{give, own_uid};
+use crate::sys::watch::Shortage;
 use crate::sys::{host, limits, pipe, policyfile, process, pty};
 use crate::unit::{Stream, Unit};
 
@@ -109,6 +110,7 @@ pub(crate) fn start(workshop: &Workshop, users: &mut Users, order: Start) -> Res
                 fail("cgroup", format!("cannot make the unit's cgroup: {error}"))
             })?,
         );
+        made.shortage = Shortage::of(&cgroup);
     }
     let part = if matches!(order.role, Role::Main(_)) {
         Part::Agent

@@ -39,7 +39,8 @@ pub struct ExecPlan {
     pub program: PathBuf,
     /// `argv`, program name first.
     pub argv: Vec<String>,
-    /// The whole environment; nothing else gets in.
+    /// The whole environment; nothing else gets in. With `WATCHDOG_USEC` the stage sets
+    /// `WATCHDOG_PID` to its own number.
     pub environment: Vec<(String, String)>,
     /// Descriptors that follow those of [`Stdio`] and become 3 and on (sd_listen_fds(3)); with any
     /// of them the stage sets `LISTEN_PID` to its own number.

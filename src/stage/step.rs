@@ -125,11 +125,21 @@ impl Stage<'_> {
     pub(super) fn exec(&mut self, plan: &ExecPlan) -> Refusal {
         let enforcement = std::mem::take(&mut self.enforcement);
         let mut environment = plan.environment.clone();
+        let mut own = |name: &str| {
+            environment.push((name.to_owned(), std::process::id().to_string()));
+        };
+        if plan
+            .environment
+            .iter()
+            .any(|(name, _)| name == "WATCHDOG_USEC")
+        {
+            own("WATCHDOG_PID");
+        }
         if plan.passed > 0 {
             if self.fds.len() != plan.passed {
                 return Refusal::new("not every descriptor that is to be passed on is there");
             }
-            environment.push(("LISTEN_PID".to_owned(), std::process::id().to_string()));
+            own("LISTEN_PID");
             let fds = std::mem::take(&mut self.fds).into();
             match descriptor::pass(fds, self.report) {
                 Ok(report) => self.moved = Some(report),

@@ -24,6 +24,29 @@ use super::cgroup::{Group, Part};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WatchId(pub u64);
 
+/// Tells when a v1 memory group runs out.
+#[derive(Debug)]
+pub struct Shortage(EventFd);
+
+impl Shortage {
+    /// Of a unit's group; `None` where v2 tells, and on kernels without it, which still count: the
+    /// count is looked at when a process was killed.
+    #[must_use]
+    pub fn of(group: &Group) -> Option<Self> {
+        let memory = group.memory_v1()?;
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let eventfd = EventFd::from_flags(flags).ok()?;
+        let control = File::open(memory.join("memory.oom_control")).ok()?;
+        let text = format!("{} {}", eventfd.as_fd().as_raw_fd(), control.as_raw_fd());
+        File::options()
+            .write(true)
+            .open(memory.join("cgroup.event_control"))
+            .and_then(|mut file| io::Write::write_all(&mut file, text.as_bytes()))
+            .ok()?;
+        Some(Self(eventfd))
+    }
+}
+
 /// All watched groups.
 #[derive(Debug)]
 pub struct Watch {
@@ -77,14 +100,28 @@ impl Watch {
     ///
     /// # Errors
     /// When its files are not there, or the limit of watches is reached.
-    pub fn add(&mut self, group: &Group) -> io::Result<WatchId> {
+    pub fn add(&mut self, group: &Group, shortage: Option<Shortage>) -> io::Result<WatchId> {
         let directory = group.directory().ok_or(io::ErrorKind::Unsupported)?;
         let id = WatchId(self.next);
-        let watched = self.add_files(directory, id);
-        let watched = watched.and_then(|()| match group.memory_v1() {
-            Some(memory) => self.add_oom(memory, id),
-            None => Ok(()),
-        });
+        let mut watched = self.add_file(&directory.join("cgroup.events"), id);
+        watched = watched.and_then(|()| self.add_agent(directory, id));
+        if group.memory_v1().is_none() {
+            watched = watched.and_then(|()| {
+                match self.add_file(&directory.join("memory.events"), id) {
+                    // There is no such controller.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                    other => other,
+                }
+            });
+        }
+        if let Some(Shortage(eventfd)) = shortage {
+            watched = watched.and_then(|()| {
+                let event = EpollEvent::new(EpollFlags::EPOLLIN, id.0);
+                self.epoll.add(&eventfd, event)?;
+                self.oom.insert(id, eventfd);
+                Ok(())
+            });
+        }
         if let Err(error) = watched {
             self.remove(id);
             return Err(error);
@@ -93,40 +130,27 @@ impl Watch {
         Ok(id)
     }
 
-    fn add_files(&mut self, directory: &Path, id: WatchId) -> io::Result<()> {
-        let agent = directory.join(Part::Agent.as_str());
-        let watches = self.known.entry(id).or_default();
-        let mut file = |path: &Path| -> Result<(), Errno> {
-            let watch = self.inotify.add_watch(path, AddWatchFlags::IN_MODIFY)?;
-            self.files.insert(watch, id);
-            watches.push(watch);
-            Ok(())
-        };
-        file(&directory.join("cgroup.events"))?;
-        file(&agent.join("cgroup.events"))?;
-        match file(&directory.join("memory.events")) {
-            Ok(()) | Err(Errno::ENOENT) => Ok(()),
-            Err(errno) => Err(errno.into()),
-        }
+    /// The group's `agent/` is another one now ([`Group::renew`]).
+    ///
+    /// # Errors
+    /// When it is not there, or the limit of watches is reached.
+    pub fn renew(&mut self, id: WatchId, group: &Group) -> io::Result<()> {
+        let directory = group.directory().ok_or(io::ErrorKind::Unsupported)?;
+        self.add_agent(directory, id)
     }
 
-    /// A v1 memory group tells of running out through an eventfd. Kernels without that still
-    /// count, and the count is looked at when a process was killed.
-    fn add_oom(&mut self, memory: &Path, id: WatchId) -> io::Result<()> {
-        let eventfd = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        let Ok(control) = File::open(memory.join("memory.oom_control")) else {
-            return Ok(());
-        };
-        let text = format!("{} {}", eventfd.as_fd().as_raw_fd(), control.as_raw_fd());
-        let register = File::options()
-            .write(true)
-            .open(memory.join("cgroup.event_control"))
-            .and_then(|mut file| io::Write::write_all(&mut file, text.as_bytes()));
-        if register.is_ok() {
-            let event = EpollEvent::new(EpollFlags::EPOLLIN, id.0);
-            self.epoll.add(&eventfd, event)?;
-            self.oom.insert(id, eventfd);
-        }
+    fn add_agent(&mut self, directory: &Path, id: WatchId) -> io::Result<()> {
+        let agent = directory.join(Part::Agent.as_str());
+        self.add_file(&agent.join("cgroup.events"), id)
+    }
+
+    fn add_file(&mut self, path: &Path, id: WatchId) -> io::Result<()> {
+        let watch = self.inotify.add_watch(path, AddWatchFlags::IN_MODIFY)?;
+        self.files.insert(watch, id);
+        let watches = self.known.entry(id).or_default();
+        // Those of a leaf that is gone are gone.
+        watches.retain(|watch| self.files.contains_key(watch));
+        watches.push(watch);
         Ok(())
     }
 

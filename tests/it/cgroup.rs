@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use aether::name::UnitName;
 use aether::sys::cgroup::{Group, Kind, Part, Tree};
 use aether::sys::peer::Peer;
-use aether::sys::watch::{Watch, WatchId};
+use aether::sys::watch::{Shortage, Watch, WatchId};
 use aether::unit::Resources;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::Signal;
@@ -38,7 +38,7 @@ impl Ground {
         let missing = group.create(resources).unwrap();
         assert_eq!(missing, [] as [String; 0]);
         let mut watch = Watch::new().unwrap();
-        let id = watch.add(&group).unwrap();
+        let id = watch.add(&group, Shortage::of(&group)).unwrap();
         Self {
             tree,
             group,

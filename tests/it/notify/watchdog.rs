@@ -8,6 +8,8 @@ fn the_period_is_told_and_may_be_changed_by_the_service() {
     let aether = Aether::start();
     let text = "
 say('period', os.environ.get('WATCHDOG_USEC', 'none'))
+say('own', os.environ.get('WATCHDOG_PID', str(os.getpid())) == str(os.getpid()))
+say('said', 'WATCHDOG_PID' in os.environ)
 notify('READY=1')
 notify('WATCHDOG_USEC=100000')
 wait()
@@ -20,6 +22,10 @@ wait()
         let unit = format!("{name}.service");
         aether.ctl(&["start", &unit]);
         assert_eq!(heard(&aether, &unit, "period", 1), told);
+        // Who is meant by it (sd_watchdog_enabled(3)).
+        assert_eq!(heard(&aether, &unit, "own", 1), "True");
+        let said = heard(&aether, &unit, "said", 1);
+        assert_eq!(said, if told == "none" { "False" } else { "True" });
         let now = aether.wait_state(&unit, "failed", "");
         assert_eq!(now.text("Result"), "watchdog", "{name}");
     }
