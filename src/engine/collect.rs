@@ -88,6 +88,9 @@ impl Engine {
     pub(super) fn collect_garbage(&mut self, now: Now, unit: &UnitName) {
         if self.is_garbage(unit) {
             self.with(now, unit, |step| step.core.undefined = true);
+        } else {
+            // Somebody may have come meanwhile who names it, and will go.
+            self.loose.insert(unit.clone());
         }
     }
 

@@ -150,6 +150,21 @@ fn who_is_wanted_again_meanwhile_stays() {
 }
 
 #[test]
+fn who_is_named_again_meanwhile_goes_with_the_one_who_names_it() {
+    let mut other = service("b.service");
+    other.relations.after = vec![name("a.service")];
+    let mut b = Bench::new([transient("a.service"), other]);
+    b.run("a.service").end("a.service", OK);
+    assert!(b.has(|e| matches!(e, Effect::Collect { .. })));
+    b.run("b.service");
+    let unit = name("a.service");
+    b.tell(Event::Collect { unit });
+    assert!(!b.has(|e| matches!(e, Effect::Forget { .. })));
+    b.end("b.service", OK);
+    assert!(b.has(|e| matches!(e, Effect::Collect { unit } if unit.as_str() == "a.service")));
+}
+
+#[test]
 fn what_was_made_for_a_start_that_is_refused_goes() {
     let mut unit = transient("a.service");
     unit.relations.requires = vec![name("nobody.service")];
