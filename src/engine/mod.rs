@@ -69,6 +69,8 @@ pub struct Engine {
     busy: BTreeSet<UnitName>,
     /// Those of them that are to be looked at.
     dirty: BTreeSet<UnitName>,
+    /// Jobs that wait, each with one that stands before it.
+    blockers: BTreeMap<UnitName, (Job, UnitName, Job)>,
     /// Those that wait for the others (`Type=idle`).
     idling: BTreeSet<UnitName>,
     /// Who stands in which slice.
@@ -224,6 +226,8 @@ impl Engine {
     fn define(&mut self, now: Now, unit: Unit) {
         let name = unit.name.clone();
         self.loosen(&name);
+        // They hold as long as nobody's relations change.
+        self.blockers.clear();
         let unit = Arc::new(unit);
         self.graph.define(&name, &unit);
         self.place(&unit);
@@ -367,6 +371,7 @@ impl Engine {
             self.dirty.insert(name.clone());
         } else {
             self.busy.remove(name);
+            self.blockers.remove(name);
         }
         if dead && active_now != active && unit.slice.is_some() {
             self.wake_waiting(name);
@@ -393,6 +398,7 @@ impl Engine {
                 self.unplace(&unit, slice.as_ref());
                 self.records.remove(&unit);
                 self.graph.forget(&unit);
+                self.blockers.clear();
                 out.push(Effect::Forget { unit });
             } else if before.as_ref() != Some(core) {
                 out.push(Effect::Changed { unit });

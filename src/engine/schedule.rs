@@ -174,7 +174,7 @@ impl Engine {
         };
         match job.phase {
             Phase::StopWaiting => {
-                if self.is_blocked(name, &job) {
+                if self.waits(name, &job) {
                     return false;
                 }
                 self.with(now, name, |step| {
@@ -259,7 +259,7 @@ impl Engine {
             | ActiveState::Inactive
             | ActiveState::Failed => JobResult::Skipped,
         };
-        if self.is_blocked(name, job) {
+        if self.waits(name, job) {
             return false;
         }
         self.end_job(now, name, result, true);
@@ -272,7 +272,7 @@ impl Engine {
         };
         match record.core.state.active() {
             ActiveState::Active => {
-                if self.is_blocked(name, &job) {
+                if self.waits(name, &job) {
                     return false;
                 }
                 self.with(now, name, |step| {
@@ -322,7 +322,7 @@ impl Engine {
             return true;
         }
         if !record.core.state.is_startable()
-            || self.is_blocked(name, &job)
+            || self.waits(name, &job)
             || !self.has_place(name, &job)
         {
             return false;
@@ -422,40 +422,79 @@ impl Engine {
 
     /// Whether another job stands before this one.
     pub(super) fn is_blocked(&self, name: &UnitName, job: &Job) -> bool {
+        self.find_blocker(name, job, |_, _| true)
+    }
+
+    /// As [`Self::is_blocked`]. A target that comes after thousands asks whenever one of them moves:
+    /// one that stands before it is remembered, and as long as that one's job is the same nobody
+    /// else is asked. It is chosen as by lot, so that in whatever order they end, few are chosen.
+    fn waits(&mut self, name: &UnitName, job: &Job) -> bool {
+        if let Some((own, other, theirs)) = self.blockers.get(name) {
+            let now = self.records.get(other).and_then(|record| record.core.job);
+            if own == job && now.as_ref() == Some(theirs) {
+                return true;
+            }
+        }
+        let mut chosen: Option<(UnitName, Job)> = None;
+        let lot = |job: &Job| job.id.0.wrapping_mul(0x9e37_79b1);
+        self.find_blocker(name, job, |other, theirs| {
+            if chosen
+                .as_ref()
+                .is_none_or(|(_, best)| lot(theirs) > lot(best))
+            {
+                chosen = Some((other.clone(), *theirs));
+            }
+            false
+        });
+        match chosen {
+            Some((other, theirs)) => {
+                self.blockers.insert(name.clone(), (*job, other, theirs));
+                true
+            }
+            None => {
+                self.blockers.remove(name);
+                false
+            }
+        }
+    }
+
+    /// Tells of jobs that stand before this one, until `found` has enough.
+    fn find_blocker(
+        &self,
+        name: &UnitName,
+        job: &Job,
+        mut found: impl FnMut(&UnitName, &Job) -> bool,
+    ) -> bool {
         if job.alone {
             return false;
         }
-        let other = |other: &UnitName| {
+        let mut stands = |other: &UnitName, before: &dyn Fn(&Job) -> bool| {
             self.records
                 .get(other)
                 .and_then(|record| record.core.job)
-                .filter(|other| !other.alone)
+                .filter(|theirs| !theirs.alone && before(theirs))
+                .is_some_and(|theirs| found(other, &theirs))
         };
         let excluded = self.graph.conflicts(name);
         let excluding = self.graph.conflicted_by(name);
         self.graph
             .earlier(name)
-            .filter_map(other)
-            .any(|other| waits(job, &other, true))
+            .any(|other| stands(other, &|theirs| waits(job, theirs, true)))
             || self
                 .graph
                 .later(name)
-                .filter_map(other)
-                .any(|other| waits(job, &other, false))
+                .any(|other| stands(other, &|theirs| waits(job, theirs, false)))
             || !job.stops()
                 && excluded
                     .iter()
                     .chain(&excluding)
-                    .filter_map(other)
-                    .any(|other| other.stops())
+                    .any(|other| stands(other, &Job::stops))
             // Whether something is up is looked at before anything is started for its sake.
             || job.kind != JobType::VerifyActive
                 && !job.stops()
-                && self
-                    .graph
-                    .requisite(name)
-                    .filter_map(other)
-                    .any(|other| other.kind == JobType::VerifyActive)
+                && self.graph.requisite(name).any(|other| {
+                    stands(other, &|theirs| theirs.kind == JobType::VerifyActive)
+                })
     }
 }
 
