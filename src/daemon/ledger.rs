@@ -61,6 +61,13 @@ struct Place {
     hash: u64,
 }
 
+/// What a record says, and the hash of that.
+#[derive(Debug)]
+struct Text {
+    bytes: Vec<u8>,
+    hash: u64,
+}
+
 /// The file, open.
 #[derive(Debug)]
 pub(super) struct Ledger {
@@ -72,7 +79,7 @@ pub(super) struct Ledger {
     live: u64,
     last: HashMap<Key, Place>,
     /// Not written yet, in order; `None`: taken back.
-    pending: Vec<(Key, Option<Vec<u8>>)>,
+    pending: Vec<(Key, Option<Text>)>,
     hasher: RandomState,
     /// Something is in the way at the file's end.
     torn: bool,
@@ -147,13 +154,13 @@ impl Ledger {
 
     /// Puts down what `text` says; written by [`Self::flush`], unless it is known already.
     pub(super) fn put(&mut self, key: Key, text: Vec<u8>) {
+        let hash = self.hash(&text);
         if let Some((_, waiting)) = self.pending.iter_mut().find(|(other, _)| *other == key) {
-            *waiting = Some(text);
+            *waiting = Some(Text { bytes: text, hash });
             return;
         }
-        let hash = self.hash(&text);
         if self.last.get(&key).is_none_or(|place| place.hash != hash) {
-            self.pending.push((key, Some(text)));
+            self.pending.push((key, Some(Text { bytes: text, hash })));
         }
         if self.pending.len() >= MANY {
             // If it fails, it fails the next time as well, and is said then.
@@ -184,7 +191,11 @@ impl Ledger {
         let start = lines.len() as u64;
         let mut ends = Vec::with_capacity(self.pending.len());
         for (key, text) in &self.pending {
-            write_line(&mut lines, key, text.as_deref());
+            write_line(
+                &mut lines,
+                key,
+                text.as_ref().map(|text| text.bytes.as_slice()),
+            );
             ends.push(lines.len() as u64);
         }
         if let Err(error) = (&*self.file).write_all(&lines) {
@@ -197,11 +208,11 @@ impl Ledger {
         let mut offset = start;
         for ((key, text), end) in std::mem::take(&mut self.pending).into_iter().zip(ends) {
             match text {
-                Some(text) => {
+                Some(Text { hash, .. }) => {
                     let place = Place {
                         offset: begin + offset,
                         length: end - offset,
-                        hash: self.hash(&text),
+                        hash,
                     };
                     self.put_in_place(key, place);
                 }

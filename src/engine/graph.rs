@@ -15,8 +15,6 @@ type Names = BTreeSet<UnitName>;
 #[derive(Debug, Default)]
 pub(super) struct Graph {
     forward: BTreeMap<UnitName, Arc<Unit>>,
-    /// Units with `DefaultDependencies=no`.
-    plain: Names,
     reverse: BTreeMap<UnitName, Reverse>,
 }
 
@@ -118,9 +116,6 @@ impl Graph {
     pub(super) fn define(&mut self, name: &UnitName, unit: &Arc<Unit>) {
         self.forget(name);
         let relations = &unit.relations;
-        if !unit.settings.default_dependencies {
-            self.plain.insert(name.clone());
-        }
         for (named, named_by) in EDGES {
             for to in named(relations) {
                 named_by(self.reverse.entry(to.clone()).or_default()).insert(name.clone());
@@ -131,7 +126,6 @@ impl Graph {
 
     /// Takes the relations of a unit out; what others say of it stays.
     pub(super) fn forget(&mut self, name: &UnitName) {
-        self.plain.remove(name);
         let Some(old) = self.forward.remove(name) else {
             return;
         };
@@ -303,11 +297,9 @@ impl Graph {
     /// where the member comes after the target, or has no default dependencies
     /// (systemd.target(5)).
     fn waits_for_member(&self, target: &UnitName, member: &UnitName) -> bool {
-        let against = self
-            .forward
-            .get(member)
-            .is_some_and(|unit| unit.relations.after.contains(target));
-        !against && !self.plain.contains(member)
+        self.forward.get(member).is_none_or(|unit| {
+            unit.settings.default_dependencies && !unit.relations.after.contains(target)
+        })
     }
 
     /// Every unit reached from `from` through `next`, without `from`; each once, nearest first.

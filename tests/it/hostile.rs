@@ -3,7 +3,7 @@
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use crate::live::{Aether, signal, until};
 
@@ -34,15 +34,11 @@ while True:
 /// Nobody's user, who may connect to the control socket like everyone.
 const STRANGER: u32 = 61_235;
 
-#[test]
-fn a_crowd_at_the_control_socket_does_not_keep_its_owner_out() {
-    let aether = Aether::start();
-    let daemon = aether.daemon_pid();
-    signal(daemon, "STOP");
-    // While nobody lets it in, a stranger fills the line until there is no room in it.
+/// Lets a stranger's program run, until its input ends; and what it says first.
+fn stranger(program: &str, argument: &Path) -> (Child, String) {
     let mut stranger = Command::new("/usr/bin/python3")
-        .args(["-c", CROWD])
-        .arg(aether.root.path().join("run/private"))
+        .args(["-c", program])
+        .arg(argument)
         .uid(STRANGER)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -51,6 +47,16 @@ fn a_crowd_at_the_control_socket_does_not_keep_its_owner_out() {
     let mut said = String::new();
     let out = stranger.stdout.as_mut().unwrap();
     std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut said).unwrap();
+    (stranger, said)
+}
+
+#[test]
+fn a_crowd_at_the_control_socket_does_not_keep_its_owner_out() {
+    let aether = Aether::start();
+    let daemon = aether.daemon_pid();
+    signal(daemon, "STOP");
+    // While nobody lets it in, a stranger fills the line until there is no room in it.
+    let (mut stranger, said) = stranger(CROWD, &aether.root.path().join("run/private"));
     assert_eq!(said, "full\n");
     let place = UnixStream::connect(aether.root.path().join("run/owner"));
     signal(daemon, "CONT");
@@ -195,17 +201,7 @@ fn descriptors_that_are_slow_to_close_hold_nobody_up() {
     // So that the last close is never the sender's own.
     let daemon = aether.daemon_pid();
     signal(daemon, "STOP");
-    let mut stranger = Command::new("/usr/bin/python3")
-        .args(["-c", SLOW])
-        .arg(aether.root.path().join("run"))
-        .uid(STRANGER)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut said = String::new();
-    let out = stranger.stdout.as_mut().unwrap();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut said).unwrap();
+    let (mut stranger, said) = stranger(SLOW, &aether.root.path().join("run"));
     assert_eq!(said, "sent\n");
     signal(daemon, "CONT");
     let began = std::time::Instant::now();

@@ -11,6 +11,19 @@ fn transient(text: &str) -> Unit {
     }
 }
 
+/// `s.socket` accepts connections, each for an instance of its own.
+fn listening() -> Bench {
+    let mut socket = Unit::unwritten(name("s.socket"));
+    socket.socket.as_mut().unwrap().accept = true;
+    let mut b = Bench::new([socket]);
+    b.start("s.socket").unwrap();
+    b.tell(Event::Opened {
+        unit: name("s.socket"),
+        stamp: None,
+    });
+    b
+}
+
 impl Bench {
     /// Its process ends, and with it the unit.
     fn end(&mut self, unit: &str, status: ExitStatus) -> &mut Self {
@@ -66,14 +79,7 @@ fn a_failure_goes_where_collect_mode_says_so() {
 #[test]
 fn what_serves_a_connection_goes_when_it_has_ended() {
     // As in systemd a failure stays, unless CollectMode= says otherwise.
-    let mut socket = Unit::unwritten(name("s.socket"));
-    socket.socket.as_mut().unwrap().accept = true;
-    let mut b = Bench::new([socket]);
-    b.start("s.socket").unwrap();
-    b.tell(Event::Opened {
-        unit: name("s.socket"),
-        stamp: None,
-    });
+    let mut b = listening();
     let mut instance = agent("s@1.agent");
     instance.service.as_mut().unwrap().restart = Restart::No;
     for (status, goes) in [(OK, true), (FAILED, false)] {
@@ -194,14 +200,7 @@ fn a_failure_without_a_file_is_kept_and_cannot_be_started() {
 
 #[test]
 fn of_connections_that_failed_the_last_few_are_kept() {
-    let mut socket = Unit::unwritten(name("s.socket"));
-    socket.socket.as_mut().unwrap().accept = true;
-    let mut b = Bench::new([socket]);
-    b.start("s.socket").unwrap();
-    b.tell(Event::Opened {
-        unit: name("s.socket"),
-        stamp: None,
-    });
+    let mut b = listening();
     for number in 1..=20 {
         let instance = format!("s@{number}.service");
         b.tell(Event::Defined(Box::new(service(&instance))));
